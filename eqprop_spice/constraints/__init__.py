@@ -1,0 +1,1 @@
+"""Constraints map updated parameters back to what a device can realize."""

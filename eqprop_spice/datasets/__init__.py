@@ -1,0 +1,1 @@
+"""Datasets give source voltages and target voltages."""

@@ -1,0 +1,71 @@
+"""What a dataset is: source voltages and target voltages, for training and for testing."""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+Task = Literal["regression", "binary", "classes"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Samples as voltages.
+
+    Attributes:
+        train_inputs: Source voltages of the training samples [V], `sample input`.
+        train_targets: Their targets [V], `sample output`.
+        test_inputs: Source voltages of the test samples [V]; without rows where there are none.
+        test_targets: Their targets [V].
+        task: When an output is right: "regression" never says, "binary" by the sign of every
+            output, "classes" by the largest output.
+    """
+
+    train_inputs: Float[np.ndarray, "sample input"]
+    train_targets: Float[np.ndarray, "sample output"]
+    test_inputs: Float[np.ndarray, "test input"]
+    test_targets: Float[np.ndarray, "test output"]
+    task: Task
+
+    @property
+    def num_inputs(self) -> int:
+        """Number of source voltages per sample."""
+        return self.train_inputs.shape[1]
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of outputs per sample."""
+        return self.train_targets.shape[1]
+
+    def correct(
+        self, outputs: Float[np.ndarray, "batch output"], targets: Float[np.ndarray, "batch output"]
+    ) -> Bool[np.ndarray, " batch"]:
+        """Return which outputs decide as their targets do; NaN never does."""
+        valid = np.isfinite(outputs).all(1)
+        if self.task == "classes":
+            filled = np.where(np.isfinite(outputs), outputs, -np.inf)
+            return valid & (filled.argmax(1) == targets.argmax(1))
+        return valid & (np.sign(outputs) == np.sign(targets)).all(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class AbstractDataset:
+    """Loads samples and turns them into voltages."""
+
+    def load(self) -> Data:
+        """Return the samples.
+
+        Raises:
+            ConfigError: If files are missing or damaged, with what to do.
+        """
+        raise NotImplementedError
+
+
+def one_hot(
+    labels: np.ndarray, num_classes: int, on: float, off: float
+) -> Float[np.ndarray, "sample class"]:
+    """Return targets [V]: `on` at the class, `off` elsewhere."""
+    targets = np.full((len(labels), num_classes), off)
+    targets[np.arange(len(labels)), labels] = on
+    return targets

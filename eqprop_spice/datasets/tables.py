@@ -1,0 +1,83 @@
+"""Small classification tables that come with scikit-learn."""
+
+import dataclasses
+
+import numpy as np
+from sklearn.datasets import load_digits, load_iris
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+from eqprop_spice.datasets.base import AbstractDataset, Data, one_hot
+from eqprop_spice.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table(AbstractDataset):
+    """A table of features, standardized on the training samples, split by class.
+
+    Attributes:
+        scale: Voltage of one standard deviation [V].
+        target_on: Target of the right class [V].
+        target_off: Target of the other classes [V].
+        split: Seed of the stratified split.
+        test_size: Share of the samples kept for testing.
+        validation: Whether to put the test samples aside and test on as large a share of the
+            training samples: choose settings with it, report without it.
+    """
+
+    scale: float = 1.0
+    target_on: float = 1.0
+    target_off: float = -1.0
+    split: int = 0
+    test_size: float = 0.2
+    validation: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none."""
+        if not 0 < self.test_size < 1:
+            raise ConfigError(f"test_size is {self.test_size}; it must lie between 0 and 1.")
+
+    def _table(self) -> tuple[np.ndarray, np.ndarray]:
+        raise NotImplementedError
+
+    def load(self) -> Data:
+        """Return the standardized samples of the split."""
+        features, labels = self._table()
+
+        def split(features, labels):
+            return train_test_split(
+                features,
+                labels,
+                test_size=self.test_size,
+                stratify=labels,
+                random_state=self.split,
+            )
+
+        train, test, train_labels, test_labels = split(features, labels)
+        if self.validation:
+            train, test, train_labels, test_labels = split(train, train_labels)
+        scaler = StandardScaler().fit(train)
+        num_classes = len(np.unique(labels))
+        return Data(
+            self.scale * scaler.transform(train),
+            one_hot(train_labels, num_classes, self.target_on, self.target_off),
+            self.scale * scaler.transform(test),
+            one_hot(test_labels, num_classes, self.target_on, self.target_off),
+            "classes",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Iris(_Table):
+    """Fisher's iris flowers: 150 samples, 4 features, 3 classes."""
+
+    def _table(self) -> tuple[np.ndarray, np.ndarray]:
+        return load_iris(return_X_y=True)  # pyright: ignore[reportReturnType]
+
+
+@dataclasses.dataclass(frozen=True)
+class Digits(_Table):
+    """Handwritten digits of 8x8 pixels: 1,797 samples, 64 features, 10 classes."""
+
+    def _table(self) -> tuple[np.ndarray, np.ndarray]:
+        return load_digits(return_X_y=True)  # pyright: ignore[reportReturnType]

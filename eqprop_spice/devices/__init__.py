@@ -1,0 +1,1 @@
+"""Two-terminal devices: current, co-content and SPICE card."""

@@ -1,0 +1,1 @@
+"""Engines find the operating points of a circuit."""

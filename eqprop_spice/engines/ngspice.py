@@ -1,0 +1,463 @@
+"""The ngspice engine: whole minibatches, all phases, in one sweep of a folded netlist.
+
+Inputs are folded (`spice.folding`) and every remaining drive is an external source, so that one
+`.dc` sweep of a dummy source visits sample after sample and phase after phase: ngspice sets up and
+orders its matrix once, and each point starts from its neighbour's solution. The nudge of a sample
+is computed between its free and its nudged point.
+
+Whether a point is an operating point is decided by Kirchhoff's current law, computed here from the
+original circuit and not from what ngspice says of itself.
+"""
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from eqprop_spice.arrays import Array
+from eqprop_spice.circuit import GROUND, Circuit
+from eqprop_spice.engines.base import AbstractEngine
+from eqprop_spice.operating_point import OperatingPoint
+from eqprop_spice.phases import AbstractPhase, Nudge, Spring
+from eqprop_spice.spice.folding import Folded, fold
+from eqprop_spice.spice.library import Session
+from eqprop_spice.spice.netlist import amplifier_cards, device_cards, model_cards, number
+
+logger = logging.getLogger(__name__)
+
+SPRING_NODE = "spring"
+
+RELAXED_OPTIONS = "reltol=1e-6 vntol=1e-9 abstol=1e-12 itl1=1000"
+"""Where the tight tolerances oscillate in the last digit, these still end 1e-12 V from the root."""
+
+HOMOTOPY_RESISTANCE = 1e9
+"""A shunt to ground at every node [ohm] that makes series diodes solvable; it is taken away again
+for the solution that counts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Deck:
+    """What stays the same while the conductances and the batch change."""
+
+    circuit: Circuit
+    drives: np.ndarray
+    """Nodes that get an external current source."""
+    columns: dict[bytes, int]
+    static_lines: list[str]
+
+    @property
+    def width(self) -> int:
+        """Number of external values per point."""
+        return len(self.columns)
+
+
+@functools.lru_cache(maxsize=16)
+def _deck_of(circuit: Circuit) -> _Deck:
+    """Write the cards that depend neither on the conductances nor on the inputs."""
+    names = circuit.node_names
+    resistor_fed = [
+        layout.second[~circuit.is_fixed[layout.second]]
+        for layout in (g.layout for g in circuit.trainable_groups)
+        if circuit.is_fixed[layout.first].any()
+    ] + [
+        layout.first[~circuit.is_fixed[layout.first]]
+        for layout in (g.layout for g in circuit.trainable_groups)
+        if circuit.is_fixed[layout.second].any()
+    ]
+    outputs = circuit.output_nodes[circuit.output_nodes != GROUND]
+    drives = np.unique(np.concatenate([outputs, *resistor_fed]))
+    columns = {f"idrive_{node}".encode(): i for i, node in enumerate(drives.tolist())}
+    lines = [f"idrive_{node} 0 {names[node]} external" for node in drives.tolist()]
+    touched = {
+        int(node)
+        for group in circuit.groups
+        if not group.device.trainable
+        for nodes in (group.layout.first, group.layout.second)
+        for node in nodes
+    }
+    for group in circuit.sources:
+        for i, node in enumerate(group.nodes.tolist()):
+            if node not in touched:
+                continue
+            if group.columns[i] < 0:
+                lines.append(f"v{group.name}_{i} {names[node]} 0 {number(group.scales[i])}")
+            else:
+                lines.append(f"vheld_{node} {names[node]} 0 external")
+                columns[f"vheld_{node}".encode()] = len(columns)
+    lines += device_cards(circuit, {}, trainable=False)
+    lines += amplifier_cards(circuit)
+    return _Deck(circuit, drives, columns, lines)
+
+
+class _SweepFeed:
+    """Walks through the phases of one sample after the other while ngspice sweeps."""
+
+    def __init__(
+        self,
+        deck: _Deck,
+        base_rows: list[list[float]],
+        samples: Sequence[int],
+        phases: Sequence[AbstractPhase | Nudge],
+        session: Session,
+    ) -> None:
+        self.columns = deck.columns
+        self._deck, self._session = deck, session
+        self._base, self._samples = base_rows, list(samples)
+        outputs = deck.circuit.output_nodes
+        self._plus = np.searchsorted(deck.drives, outputs[:, 0]).tolist()
+        drive_of = dict(zip(deck.drives.tolist(), range(len(deck.drives)), strict=True))
+        self._minus = [drive_of.get(node) for node in outputs[:, 1].tolist()]
+        size = (len(base_rows), deck.circuit.num_outputs)
+        # What static phases inject is known before the sweep.
+        self._phases = [
+            (p.source_currents(*size).tolist(), p.conductance)
+            if isinstance(p, AbstractPhase)
+            else p
+            for p in phases
+        ]
+        self._spring_column = deck.columns.get(b"vspring")
+        self._position: list[tuple[int, int]] | None = None
+        self._free_outputs = np.zeros((1, deck.circuit.num_outputs))
+        self.num_points = 0
+        self.applied: list[list[float]] = []
+        self._set_row()
+
+    def _set_row(self) -> None:
+        """Set the external values of the next point."""
+        turn, which = divmod(self.num_points, len(self._phases))
+        if turn >= len(self._samples):
+            return
+        sample = self._samples[turn]
+        phase = self._phases[which]
+        row = self._base[sample].copy()
+        if isinstance(phase, tuple):
+            currents, conductance = phase[0][sample], phase[1]
+        else:
+            currents = phase(self._free_outputs, slice(sample, sample + 1))[0].tolist()
+            conductance = 0.0
+        for plus, minus, current in zip(self._plus, self._minus, currents, strict=True):
+            row[plus] += current
+            if minus is not None:
+                row[minus] -= current
+        if self._spring_column is not None:
+            row[self._spring_column] = conductance
+        self.applied.append(currents)
+        self.row: list[float] = row
+
+    def advance(self, data) -> None:
+        """Note an accepted point of the sweep."""
+        if self.num_points % len(self._phases) == 0 and len(self._phases) > 1:
+            self.accept(self._read_outputs(data))
+        else:
+            self.accept(None)
+
+    def accept(self, outputs: Sequence[float] | np.ndarray | None) -> None:
+        """Move on to the next point; `outputs` are those of a free point [V]."""
+        if outputs is not None:
+            self._free_outputs[0] = outputs
+        self.num_points += 1
+        self._set_row()
+
+    def _read_outputs(self, data) -> list[float]:
+        if self._position is None:
+            names = self._session.vector_names(data)
+            index = {name.removeprefix("V(").rstrip(")").lower(): i for i, name in enumerate(names)}
+            circuit = self._deck.circuit
+            plus, minus = (
+                [index[circuit.node_names[n]] if n != GROUND else -1 for n in nodes]
+                for nodes in circuit.output_nodes.T
+            )
+            self._position = list(zip(plus, minus, strict=True))
+        vectors = data.vecsa
+        return [vectors[p].creal - (vectors[m].creal if m >= 0 else 0.0) for p, m in self._position]
+
+
+class _HeldFeed:
+    """Holds one row of external values."""
+
+    def __init__(self, columns: dict[bytes, int], row: list[float]) -> None:
+        self.columns, self.row = columns, row
+
+    def advance(self, data) -> None:
+        """Stay."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NgSpice(AbstractEngine):
+    """ngspice as a library, with tolerances far below a nudge.
+
+    Attributes:
+        reltol: Relative tolerance of voltages and currents between Newton steps. ngspice's default
+            of 1e-3 drowns every nudge; below 1e-11 rounding keeps some points from converging.
+        vntol: Absolute tolerance of voltages [V].
+        abstol: Absolute tolerance of currents [A].
+        residual_tolerance: Largest violation of Kirchhoff's law accepted, relative to the currents
+            that meet in a node.
+    """
+
+    reltol: float = 1e-10
+    vntol: float = 1e-13
+    abstol: float = 1e-15
+    residual_tolerance: float = 1e-9
+
+    def settle(
+        self,
+        circuit: Circuit,
+        params: Mapping[str, Array],
+        inputs: Float[Array, "batch input"],
+        phases: Sequence[AbstractPhase | Nudge],
+    ) -> list[OperatingPoint]:
+        """Find the operating point of every sample in every phase; see `AbstractEngine`."""
+        solver = _Solver(self, circuit, params, inputs, phases)
+        return solver.solve()
+
+    def respond(
+        self,
+        circuit: Circuit,
+        params: Mapping[str, Array],
+        inputs: Float[Array, "batch input"],
+        point: OperatingPoint,
+        currents: Float[Array, "batch output"],
+    ) -> Float[Array, "batch node"]:
+        """Return the small-signal response, by one `.ac` analysis per sample.
+
+        The circuit holds no reactance, so any frequency gives the response at frequency zero. A
+        sample whose response violates the linearised law of Kirchhoff is returned as NaN.
+        """
+        currents = np.asarray(currents, float)
+        solver = _Solver(self, circuit, params, inputs, [Spring(0.0, np.zeros_like(currents))])
+        free = solver.small_signal(currents)
+        changes = circuit.voltage_changes(free)
+        arrays = {name: np.asarray(values) for name, values in params.items()}
+        voltages = np.asarray(point.voltages)
+        residual = circuit.linearized_residual(arrays, voltages, changes, currents)
+        scale = np.abs(currents).max(1, keepdims=True) + np.finfo(float).tiny
+        bad = ~(np.abs(residual) <= SMALL_SIGNAL_TOLERANCE * scale).all(1)
+        changes[bad] = np.nan
+        return changes
+
+
+SMALL_SIGNAL_TOLERANCE = 1e-6
+"""Violation of the linearised Kirchhoff law accepted, relative to the injected current. The
+residual is evaluated at the sweep's solution, the .ac at its own, 1e-10 V away; a diode's
+conductance changes by 1e-10 V / 0.05 V between them."""
+
+
+class _Solver:
+    """One call of the engine: a circuit with its conductances, a batch, and its phases."""
+
+    def __init__(
+        self,
+        engine: NgSpice,
+        circuit: Circuit,
+        params: Mapping[str, Array],
+        inputs: Float[Array, "batch input"],
+        phases: Sequence[AbstractPhase | Nudge],
+    ) -> None:
+        circuit.check_parameters(params)
+        circuit.check_inputs(inputs)
+        self.engine, self.circuit, self.phases = engine, circuit, phases
+        self.params = {name: np.asarray(values) for name, values in params.items()}
+        self.inputs = np.asarray(inputs, float)
+        self.session = Session.get()
+        self.deck = _deck_of(circuit)
+        self.folded: Folded = fold(circuit, self.params, self.inputs)
+        self.conductances = np.array(
+            [p.conductance if isinstance(p, AbstractPhase) else 0.0 for p in phases]
+        )
+        if self.conductances.any():
+            columns = self.deck.columns | {b"vspring": len(self.deck.columns)}
+            self.deck = dataclasses.replace(self.deck, columns=columns)
+        self.rows = self._base_rows().tolist()
+
+    def _base_rows(self) -> Float[np.ndarray, "sample drive"]:
+        """Return the external values of every sample without a nudge."""
+        rows = np.zeros((len(self.inputs), self.deck.width))
+        rows[:, : len(self.deck.drives)] = self.folded.currents[:, self.deck.drives]
+        held = self.circuit.fixed_voltages(self.inputs)
+        for i, node in enumerate(self.circuit.fixed_nodes.tolist()):
+            column = self.deck.columns.get(f"vheld_{node}".encode())
+            if column is not None:
+                rows[:, column] = held[:, i]
+        return rows
+
+    def _lines(self, options: str, *extra: str) -> list[str]:
+        """Return the folded netlist."""
+        circuit, names = self.circuit, self.circuit.node_names
+        lines = [
+            "* eqprop_spice folded",
+            f".options {options} gmin=1e-12",
+            "vindex index 0 0",
+            f".save {' '.join(f'v({names[n]})' for n in circuit.free_nodes)}",
+            *model_cards(circuit),
+            *self.deck.static_lines,
+        ]
+        conductance = self.folded.conductance
+        lines += [
+            f"rfold_{n} {names[n]} 0 {number(1.0 / conductance[n])}"
+            for n in np.flatnonzero(conductance)
+        ]
+        lines += [
+            f"r{i} {names[a]} {names[b]} {1.0 / g!r}"
+            for i, (a, b, g) in enumerate(self.folded.branches)
+        ]
+        if b"vspring" in self.deck.columns:
+            lines.append(f"vspring {SPRING_NODE} 0 external")
+            for k, (plus, minus) in enumerate(circuit.output_nodes):
+                p, m = names[plus], names[minus]
+                drop = f"v({p})" if minus == GROUND else f"(v({p})-v({m}))"
+                lines.append(f"bspring_{k} {p} {m} i=v({SPRING_NODE})*{drop}")
+        return [*lines, *extra, ".end"]
+
+    @property
+    def _tight_options(self) -> str:
+        e = self.engine
+        return f"reltol={e.reltol!r} vntol={e.vntol!r} abstol={e.abstol!r} itl2=200"
+
+    def solve(self) -> list[OperatingPoint]:
+        """Sweep all samples; then climb the fallback ladder with those that failed."""
+        num_samples, num_phases = len(self.inputs), len(self.phases)
+        shape = (num_samples, num_phases)
+        free = np.full((*shape, len(self.circuit.free_nodes)), np.nan)
+        injected = np.zeros((*shape, self.circuit.num_outputs))
+        self.session.load(self._lines(self._tight_options))
+        pending = list(range(num_samples))
+        while pending:
+            pending = pending[self._sweep(pending, free, injected) :]
+        everything = np.arange(num_samples)
+        voltages, residual, worst, converged = self._verify(everything, free, injected)
+        failed = np.flatnonzero(~converged.all(1))
+        for sample in failed.tolist():
+            self._climb(sample, free, injected)
+        if len(failed):
+            again = self._verify(failed, free[failed], injected[failed])
+            voltages[failed], residual[failed], worst[failed], converged[failed] = again
+        voltages[~converged] = np.nan
+        steps = np.zeros(num_samples, int)
+        return [
+            OperatingPoint(voltages[:, p], converged[:, p], residual[:, p], worst[:, p], steps)
+            for p in range(num_phases)
+        ]
+
+    def _sweep(self, samples: list[int], free: np.ndarray, injected: np.ndarray) -> int:
+        """Sweep samples until the end or the first that fails; return how many are dealt with."""
+        num_phases = len(self.phases)
+        feed = _SweepFeed(self.deck, self.rows, samples, self.phases, self.session)
+        num_points = len(samples) * num_phases
+        self.session.run(f"dc vindex 0 {num_points - 1} 1", feed)
+        done = min(feed.num_points, num_points) // num_phases
+        if done:
+            values = self._read(done * num_phases, at_least=True)
+            if values is None:
+                done = 0
+            else:
+                which = samples[:done]
+                free[which] = values.reshape(done, num_phases, -1)
+                applied = np.array(feed.applied[: done * num_phases])
+                injected[which] = applied.reshape(done, num_phases, -1)
+        self.session.command("destroy all")
+        return min(done + 1, len(samples)) if done < len(samples) else done
+
+    def _read(self, num_points: int, *, at_least: bool = False) -> np.ndarray | None:
+        """Return the free nodes' voltages, `point free`; None if ngspice has not that many."""
+        vectors = []
+        for node in self.circuit.free_nodes:
+            vector = self.session.vector(self.circuit.node_names[node])
+            if vector is None or (
+                len(vector) < num_points if at_least else len(vector) != num_points
+            ):
+                return None
+            vectors.append(vector[:num_points])
+        return np.stack(vectors, axis=1)
+
+    def _verify(self, samples: np.ndarray, free: np.ndarray, injected: np.ndarray):
+        """Return voltages, relative residual, its node, and whether Kirchhoff's law holds.
+
+        The first two axes of all arguments and results are `sample phase`.
+        """
+        shape = free.shape[:2]
+        inputs = np.repeat(self.inputs[samples], shape[1], axis=0)
+        finite = np.isfinite(free).all(-1).ravel()
+        flat = np.where(finite[:, None], free.reshape(len(finite), -1), 0.0)
+        voltages = self.circuit.node_voltages(flat, inputs)
+        spring = np.tile(self.conductances, shape[0])[:, None] * self.circuit.outputs(voltages)
+        total = injected.reshape(len(finite), -1) - spring
+        with np.errstate(over="ignore", invalid="ignore"):
+            residual = np.abs(self.circuit.residual(self.params, voltages, total))
+            scale = self.circuit.current_scale(self.params, voltages, total)
+            relative = residual / (scale + np.finfo(float).tiny)
+        worst = self.circuit.free_nodes[relative.argmax(1)]
+        largest = np.where(finite, relative.max(1), np.inf)
+        converged = largest <= self.engine.residual_tolerance
+        return (
+            voltages.reshape(*shape, -1),
+            largest.reshape(shape),
+            worst.reshape(shape),
+            converged.reshape(shape),
+        )
+
+    def _climb(self, sample: int, free: np.ndarray, injected: np.ndarray) -> None:
+        """Solve one sample cold, with looser steps, then from a shunted circuit's solution."""
+        alone = np.array([sample])
+        for solve_point in (self._cold, self._relaxed, self._homotopy):
+            feed = _SweepFeed(self.deck, self.rows, [sample], self.phases, self.session)
+            free[sample] = np.nan
+            for p in range(len(self.phases)):
+                injected[sample, p] = feed.applied[p]
+                values = solve_point(feed.row)
+                if values is None:
+                    break
+                free[sample, p] = values
+                voltages = self.circuit.node_voltages(values[None], self.inputs[alone])
+                feed.accept(self.circuit.outputs(voltages)[0] if p == 0 else None)
+            if self._verify(alone, free[alone], injected[alone])[3].all():
+                return
+        logger.warning(
+            "Sample %d did not converge; ngspice said: %s",
+            sample,
+            " | ".join(self.session.messages()[-4:]),
+        )
+
+    def _cold(self, row: list[float]) -> np.ndarray | None:
+        return self._operating_point(self._lines(self._tight_options), row)
+
+    def _relaxed(self, row: list[float]) -> np.ndarray | None:
+        return self._operating_point(self._lines(RELAXED_OPTIONS), row)
+
+    def _homotopy(self, row: list[float]) -> np.ndarray | None:
+        shunted = f"{RELAXED_OPTIONS} rshunt={HOMOTOPY_RESISTANCE!r}"
+        start = self._operating_point(self._lines(shunted), row)
+        if start is None:
+            return None
+        names = [self.circuit.node_names[n] for n in self.circuit.free_nodes]
+        guesses = [f".nodeset v({n})={number(v)}" for n, v in zip(names, start, strict=True)]
+        return self._operating_point(self._lines(RELAXED_OPTIONS, *guesses), row)
+
+    def _operating_point(self, lines: list[str], row: list[float]) -> np.ndarray | None:
+        """Solve one point from scratch; None where ngspice gives up."""
+        self.session.load(lines)
+        self.session.run("op", _HeldFeed(self.deck.columns, row))
+        values = self._read(1)
+        return None if values is None else values[0]
+
+    def small_signal(self, currents: Float[np.ndarray, "batch output"]) -> np.ndarray:
+        """Return the response of the free nodes, `batch free`; NaN where there is none."""
+        circuit, names = self.circuit, self.circuit.node_names
+        sources = [
+            f"iac_{k} {names[minus]} {names[plus]} dc 0 ac 0"
+            for k, (plus, minus) in enumerate(circuit.output_nodes)
+        ]
+        self.session.load(self._lines(self._tight_options, *sources))
+        result = np.full((len(currents), len(circuit.free_nodes)), np.nan)
+        for sample, row in enumerate(self.rows):
+            for k, current in enumerate(currents[sample].tolist()):
+                self.session.command(f"alter iac_{k} acmag = {current!r}")
+            self.session.run("ac lin 1 1 1", _HeldFeed(self.deck.columns, row))
+            vectors = [self.session.complex_vector(names[n]) for n in circuit.free_nodes]
+            if all(vector is not None for vector in vectors):
+                result[sample] = [vector[0].real for vector in vectors if vector is not None]
+            self.session.command("destroy all")
+        return result

@@ -1,0 +1,13 @@
+"""The errors of this package: what was expected, what came, and what to try."""
+
+
+class ConfigError(ValueError):
+    """An experiment's file, or an argument that describes one, is wrong."""
+
+
+class NetlistError(ValueError):
+    """A circuit cannot be built, written or handed to a simulator."""
+
+
+class ConvergenceError(RuntimeError):
+    """Operating points were not found where the caller needs them."""

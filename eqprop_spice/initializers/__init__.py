@@ -1,0 +1,1 @@
+"""Initializers draw the starting conductances."""

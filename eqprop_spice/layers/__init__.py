@@ -1,0 +1,1 @@
+"""Layers add nodes and devices to a circuit under construction."""

@@ -1,0 +1,46 @@
+"""Bidirectional amplifiers between the layers."""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from eqprop_spice.circuit import CircuitBuilder
+from eqprop_spice.layers.base import AbstractLayer
+
+REFLECTIONS = {
+    "transformer": lambda gain: gain,
+    "kendall": lambda gain: 1.0 / gain,
+    "published": lambda gain: -1.0 / gain,
+}
+"""The reflection kappa of each kind: the current drawn at the input is kappa times the current
+delivered at the output. `transformer` conserves power; `kendall` is Kendall et al. (2020),
+arXiv:2006.01981; `published` has the sign that a CCCS gets when it senses the VCVS's own branch
+current, which SPICE counts into the positive terminal: use it only to reproduce such netlists."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BidirectionalAmplifier(AbstractLayer):
+    """An amplifier after every node; it also carries the nudge's current backwards.
+
+    Attributes:
+        gain: Voltage gain A.
+        reflection: Which current is drawn at the input, a key of `REFLECTIONS`.
+        inverted: Whether a second output delivers -A times the input, since conductances are
+            positive and a negative coefficient needs a negative node.
+    """
+
+    gain: float = 4.0
+    reflection: Literal["transformer", "kendall", "published"] = "kendall"
+    inverted: bool = False
+
+    def attach(self, builder: CircuitBuilder, nodes: np.ndarray, position: int) -> np.ndarray:
+        """Add output nodes `a<position>_j` (and `i<position>_j`) and the amplifiers."""
+        kappa = REFLECTIONS[self.reflection](self.gain)
+        outputs = builder.add_nodes(f"a{position}", len(nodes))
+        builder.add_amplifiers(f"amp_{position}", nodes, outputs, self.gain, kappa)
+        if not self.inverted:
+            return outputs
+        negative = builder.add_nodes(f"i{position}", len(nodes))
+        builder.add_amplifiers(f"inv_{position}", nodes, negative, -self.gain, -kappa)
+        return np.concatenate([outputs, negative])

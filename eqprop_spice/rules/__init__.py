@@ -1,0 +1,1 @@
+"""Learning rules estimate the gradient of the loss from settled states."""

@@ -1,0 +1,50 @@
+"""What a learning rule is: an estimate of the gradient of the loss from settled states."""
+
+import dataclasses
+
+import jax
+from jaxtyping import Bool, Float
+
+from eqprop_spice.arrays import Array
+from eqprop_spice.costs import AbstractCost
+from eqprop_spice.substrates.base import AbstractSubstrate, Params
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """The estimated gradient of the mean cost over the samples that settled.
+
+    Attributes:
+        gradient: dC/dg by group name; it points uphill.
+        outputs: Outputs in the free phase [V]; NaN where it did not converge.
+        converged: Which samples converged in every phase; only they enter the gradient.
+    """
+
+    gradient: dict[str, Array]
+    outputs: Float[Array, "batch output"]
+    converged: Bool[Array, " batch"]
+
+
+@dataclasses.dataclass(frozen=True)
+class AbstractRule:
+    """Estimates the gradient of the loss."""
+
+    def __call__(
+        self,
+        substrate: AbstractSubstrate,
+        params: Params,
+        inputs: Float[Array, "batch input"],
+        targets: Float[Array, "batch output"],
+        cost: AbstractCost,
+    ) -> Estimate:
+        """Settle the substrate as the rule demands, and return the gradient estimate.
+
+        Args:
+            substrate: The system that learns.
+            params: Its parameters by group name.
+            inputs: Source voltages [V].
+            targets: Target of every output [V].
+            cost: The cost of one output vector.
+        """
+        raise NotImplementedError

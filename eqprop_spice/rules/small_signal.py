@@ -1,0 +1,27 @@
+"""Equilibrium propagation in the limit of a vanishing nudge, from one linear solve."""
+
+import dataclasses
+
+from eqprop_spice.phases import Free
+from eqprop_spice.rules.base import AbstractRule, Estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class SmallSignal(AbstractRule):
+    r"""The limit beta -> 0, exactly: $\partial C/\partial g = \omega\,\Delta V\,\delta\Delta V$.
+
+    The circuit is linearised at the free operating point and the error $-\partial C/\partial y$ is
+    injected as a small signal; in SPICE this is one `.ac` point. There is no beta to choose. For a
+    reciprocal circuit this equals the exact gradient.
+    """
+
+    def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
+        """Return the gradient; see `AbstractRule`."""
+        (free,) = substrate.settle(params, inputs, [Free()])
+        outputs = substrate.outputs(free)
+        converged = substrate.converged(free)
+        xp = outputs.__array_namespace__()
+        currents = xp.where(converged[:, None], -cost.gradient(outputs, targets), 0.0)
+        change, valid = substrate.respond(params, inputs, free, currents)
+        converged = converged & valid
+        return Estimate(substrate.contrast_rate(free, change, converged), outputs, converged)

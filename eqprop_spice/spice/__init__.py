@@ -1,0 +1,1 @@
+"""SPICE: netlist text, and the ngspice library behind it."""

@@ -1,0 +1,65 @@
+r"""Input folding: what the sources and the resistors at them are to the rest of the circuit.
+
+Sources are ideal, so a node that resistors connect to sources sees one conductance
+$G = \sum_i g_i$ to ground and one current $\sum_i g_i V_i$. This is Kirchhoff's law, not an
+approximation, and it turns the 80,500 resistors of a 785-100-20 network into 2,100.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from eqprop_spice.circuit import Circuit, Product
+
+
+@dataclasses.dataclass(frozen=True)
+class Folded:
+    """A circuit's resistors after folding, for one set of conductances and a batch of inputs.
+
+    Attributes:
+        conductance: Conductance to ground at every node [S].
+        currents: Current into every node [A], `batch node`.
+        branches: `(first node, second node, conductance)` of what remains between other nodes.
+    """
+
+    conductance: Float[np.ndarray, " node"]
+    currents: Float[np.ndarray, "batch node"]
+    branches: list[tuple[int, int, float]]
+
+
+def fold(
+    circuit: Circuit,
+    params: Mapping[str, np.ndarray],
+    inputs: Float[np.ndarray, "batch input"],
+) -> Folded:
+    """Fold all resistors that have an end on ground or a source."""
+    held = np.zeros((len(inputs), circuit.num_nodes))
+    held[:, circuit.fixed_nodes] = circuit.fixed_voltages(inputs)
+    conductance = np.zeros(circuit.num_nodes)
+    currents = np.zeros_like(held)
+    branches: list[tuple[int, int, float]] = []
+    fixed = circuit.is_fixed
+    for group in circuit.trainable_groups:
+        first, second = group.layout.first, group.layout.second
+        g = np.asarray(params[group.name])
+        if isinstance(group.layout, Product):
+            one, two = fixed[first], fixed[second]
+            np.add.at(conductance, second[~two], g[one][:, ~two].sum(0))
+            np.add.at(conductance, first[~one], g[~one][:, two].sum(1))
+            np.add.at(currents, (slice(None), second[~two]), held[:, first[one]] @ g[one][:, ~two])
+            np.add.at(
+                currents, (slice(None), first[~one]), held[:, second[two]] @ g[~one][:, two].T
+            )
+            a, b = np.meshgrid(first[~one], second[~two], indexing="ij")
+            rest = (a.ravel(), b.ravel(), g[~one][:, ~two].ravel())
+        else:
+            one, two = fixed[first] & ~fixed[second], fixed[second] & ~fixed[first]
+            for free, source, which in ((second, first, one), (first, second, two)):
+                np.add.at(conductance, free[which], g[which])
+                np.add.at(currents, (slice(None), free[which]), held[:, source[which]] * g[which])
+            keep = ~(fixed[first] | fixed[second])
+            rest = (first[keep], second[keep], g[keep])
+        branches += list(zip(*(array.tolist() for array in rest), strict=True))
+    return Folded(conductance, currents, branches)

@@ -1,0 +1,253 @@
+"""The ngspice shared library through PySpice: one persistent session per process.
+
+PySpice 1.5 is kept as the binding, with its pitfalls mended here: its errors are raised for
+harmless notes of a simulation that succeeded, its netlists are never freed, and its callbacks build
+a dictionary per point. This is the only module that imports PySpice (GPLv3).
+"""
+
+import collections
+import ctypes.util
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Protocol
+
+import numpy as np
+from jaxtyping import Complex, Float
+
+from eqprop_spice.errors import NetlistError
+
+logger = logging.getLogger(__name__)
+
+INSTALL_HINT = (
+    "The ngspice shared library was not found. Install it: `sudo apt-get install libngspice0` "
+    "(Debian, Ubuntu), `sudo dnf install libngspice` (Fedora), `brew install libngspice` (macOS); "
+    "or set NGSPICE_LIBRARY_PATH to the file."
+)
+
+MAX_COMMAND_LENGTH = 1023
+COMMANDS_BETWEEN_RELEASES = 5000
+"""ngspice keeps every command in its history until it is sent a null command."""
+
+KEPT_MESSAGES = 40
+
+
+class PointFeed(Protocol):
+    """Gives external sources their values, point by point of a sweep."""
+
+    columns: dict[bytes, int]
+    row: list[float]
+
+    def advance(self, data) -> None:
+        """Note that a point was accepted; `data` holds its vectors."""
+        ...
+
+
+def library_path() -> str:
+    """Return the path or name of the ngspice shared library.
+
+    Raises:
+        NetlistError: If there is none, with the command that installs it.
+    """
+    path = os.environ.get("NGSPICE_LIBRARY_PATH") or ctypes.util.find_library("ngspice")
+    if path is None:
+        raise NetlistError(INSTALL_HINT)
+    return path
+
+
+@contextmanager
+def _empty_surroundings() -> Iterator[None]:
+    """Hide every .spiceinit: ngspice would execute the one it finds here or at home."""
+    here, home = os.getcwd(), os.environ.get("HOME")
+    with tempfile.TemporaryDirectory() as empty:
+        os.chdir(empty)
+        os.environ["HOME"] = empty
+        try:
+            yield
+        finally:
+            os.chdir(here)
+            if home is None:
+                del os.environ["HOME"]
+            else:
+                os.environ["HOME"] = home
+
+
+def _library_class():
+    """Return the subclass of PySpice's binding; importing PySpice takes a second."""
+    from PySpice.Spice.NgSpice.Shared import NgSpiceShared, ffi
+
+    class Library(NgSpiceShared):
+        """PySpice's binding with callbacks that do no more than they must."""
+
+        LIBRARY_PATH = library_path()
+        _logger = logging.getLogger(f"{__name__}.pyspice")
+        feed: PointFeed | None = None
+        error: BaseException | None = None
+        messages: ClassVar[collections.deque[str]] = collections.deque(maxlen=KEPT_MESSAGES)
+
+        def _init_ngspice(self, send_data: bool) -> None:
+            super()._init_ngspice(True)
+
+        @staticmethod
+        def _send_char(message_c, ngspice_id, user_data):
+            text = ffi.string(message_c).decode("utf-8", "replace")
+            Library.messages.append(text)
+            # The base class finds the version in these lines while it starts.
+            instance = ffi.from_handle(user_data)
+            stream, _, content = text.partition(" ")
+            instance._stderr.append(content) if stream == "stderr" else instance._stdout.append(
+                content
+            )
+            return 0
+
+        @staticmethod
+        def _send_stat(message, ngspice_id, user_data):
+            return 0
+
+        @staticmethod
+        def _send_init_data(data, ngspice_id, user_data):
+            return 0
+
+        @staticmethod
+        def _send_data(data, number_of_vectors, ngspice_id, user_data):
+            feed = Library.feed
+            if feed is not None and Library.error is None:
+                try:
+                    feed.advance(data)
+                except BaseException as error:  # an exception cannot pass through C
+                    Library.error = error
+            return 0
+
+        @staticmethod
+        def _get_isrc_data(current, time, node, ngspice_id, user_data):
+            feed = Library.feed
+            current[0] = feed.row[feed.columns[ffi.string(node)]]
+            return 0
+
+        _get_vsrc_data = _get_isrc_data
+
+    return Library, ffi
+
+
+class Session:
+    """The one ngspice of this process: load a netlist, run commands, read vectors."""
+
+    _instance: "Session | None" = None
+
+    def __init__(self) -> None:
+        """Load the library; use `Session.get()` instead."""
+        self._library_class, self._ffi = _library_class()
+        unsupported = logging.getLogger(f"{__name__}.pyspice")
+        with _empty_surroundings():
+            previous = unsupported.level
+            # PySpice knows versions up to 34 by name and warns of all others; they work.
+            unsupported.setLevel(logging.ERROR)
+            try:
+                self._library = self._library_class.new_instance()
+            except OSError as error:
+                raise NetlistError(f"{INSTALL_HINT} ({error})") from error
+            finally:
+                unsupported.setLevel(previous)
+        self._api = self._library._ngspice_shared
+        self._process = os.getpid()
+        self._num_commands = 0
+        self._loaded: list | None = None
+
+    @classmethod
+    def get(cls) -> "Session":
+        """Return the session of this process, started at the first call.
+
+        Raises:
+            NetlistError: If there is no library, or the process was forked from one with a session:
+                ngspice's state cannot be shared.
+        """
+        if cls._instance is None:
+            cls._instance = cls()
+        if cls._instance._process != os.getpid():
+            raise NetlistError(
+                "This process was forked after ngspice was loaded. Start workers with the "
+                "'spawn' method, so that each loads its own."
+            )
+        return cls._instance
+
+    @property
+    def version(self) -> str:
+        """The version of ngspice."""
+        return str(self._library.ngspice_version)
+
+    def messages(self) -> list[str]:
+        """Return the last lines ngspice printed."""
+        return list(self._library_class.messages)
+
+    def command(self, command: str) -> None:
+        """Execute one command; what it achieved shows in the vectors, not in what it prints."""
+        encoded = command.encode()
+        if len(encoded) > MAX_COMMAND_LENGTH or b"\n" in encoded:
+            raise NetlistError(f"ngspice takes commands of one short line; got {command[:60]!r}...")
+        self._num_commands += 1
+        if self._num_commands % COMMANDS_BETWEEN_RELEASES == 0:
+            self._api.ngSpice_Command(self._ffi.NULL)
+        self._api.ngSpice_Command(encoded)
+        # Lists that the base class grows for ever.
+        self._library._stdout.clear()
+        self._library._stderr.clear()
+
+    def load(self, lines: list[str]) -> None:
+        """Replace the loaded netlist.
+
+        Raises:
+            NetlistError: If ngspice refuses it, with what it said.
+        """
+        self.unload()
+        self._library_class.messages.clear()
+        strings = [self._ffi.new("char[]", line.encode("ascii")) for line in lines]
+        array = self._ffi.new("char*[]", [*strings, self._ffi.NULL])
+        status = self._api.ngSpice_Circ(array)
+        self._loaded = [array, strings]
+        errors = [m for m in self.messages() if "error" in m.lower()]
+        if status != 0 or errors:
+            raise NetlistError("ngspice refused the netlist: " + " | ".join(errors[:5]))
+
+    def unload(self) -> None:
+        """Free the loaded netlist and all results."""
+        self.command("destroy all")
+        if self._loaded is not None:
+            self.command("remcirc")
+            self._loaded = None
+
+    def run(self, command: str, feed: PointFeed) -> None:
+        """Execute an analysis whose external sources take their values from `feed`.
+
+        Raises:
+            BaseException: What `feed.advance` raised, if it did.
+        """
+        library = self._library_class
+        library.feed, library.error = feed, None
+        try:
+            self.command(command)
+        finally:
+            error, library.feed, library.error = library.error, None, None
+        if error is not None:
+            raise error
+
+    def vector(self, name: str) -> Float[np.ndarray, " point"] | None:
+        """Return a copy of a real vector of the current plot, or None if there is none."""
+        info = self._api.ngGet_Vec_Info(name.encode())
+        if info == self._ffi.NULL or info.v_length < 1 or info.v_realdata == self._ffi.NULL:
+            return None
+        buffer = self._ffi.buffer(info.v_realdata, info.v_length * 8)
+        return np.frombuffer(buffer).copy()
+
+    def complex_vector(self, name: str) -> Complex[np.ndarray, " point"] | None:
+        """Return a copy of a complex vector of the current plot, or None if there is none."""
+        info = self._api.ngGet_Vec_Info(name.encode())
+        if info == self._ffi.NULL or info.v_length < 1 or info.v_compdata == self._ffi.NULL:
+            return None
+        buffer = self._ffi.buffer(info.v_compdata, info.v_length * 16)
+        return np.frombuffer(buffer, complex).copy()
+
+    def vector_names(self, data) -> list[str]:
+        """Return the names of a point's vectors, in the order of its values."""
+        return [self._ffi.string(data.vecsa[i].name).decode() for i in range(data.veccount)]

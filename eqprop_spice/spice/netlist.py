@@ -1,0 +1,141 @@
+"""Circuits as SPICE netlists that plain ngspice runs.
+
+No text of a user reaches a netlist: names are checked when the circuit is built, numbers are
+finite floats, and everything else is written here.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from eqprop_spice.arrays import Array
+from eqprop_spice.circuit import GROUND, Circuit
+from eqprop_spice.phases import AbstractPhase
+
+ACCURATE_OPTIONS = ".options reltol=1e-10 vntol=1e-13 abstol=1e-15 gmin=1e-12"
+"""Tolerances far below a nudge: ngspice's default reltol of 1e-3 drowns it."""
+
+
+def number(value: float) -> str:
+    """Return a float with all its digits, in a form that ngspice reads.
+
+    Numpy's own repr (`np.float64(1.0)`) would be taken for a name, without an error.
+    """
+    return repr(float(value))
+
+
+def model_cards(circuit: Circuit) -> list[str]:
+    """Return the .model cards the circuit needs, each once."""
+    cards = dict.fromkeys(group.device.model_card() for group in circuit.groups)
+    return [card for card in cards if card is not None]
+
+
+def source_cards(
+    circuit: Circuit, voltages: Float[np.ndarray, " node"], *, only_constant: bool = False
+) -> Iterator[str]:
+    """Yield the voltage sources with the voltages their nodes have in a sample."""
+    for group in circuit.sources:
+        for i, (node, column) in enumerate(zip(group.nodes, group.columns, strict=True)):
+            if column < 0 or not only_constant:
+                name = circuit.node_names[node]
+                yield f"v{group.name}_{i} {name} 0 {number(voltages[node])}"
+
+
+def device_cards(
+    circuit: Circuit, params: Mapping[str, Array], *, trainable: bool
+) -> Iterator[str]:
+    """Yield the two-terminal devices that do, or do not, have parameters."""
+    names = circuit.node_names
+    for group in circuit.groups:
+        device = group.device
+        if device.trainable != trainable:
+            continue
+        first, second = group.layout.pairs()
+        values = np.ravel(params[group.name]) if trainable else [None] * len(first)
+        for suffix, a, b, value in zip(
+            group.layout.instance_names(), first, second, values, strict=True
+        ):
+            yield device.card(f"{group.name}_{suffix}", names[a], names[b], value)
+
+
+def amplifier_cards(circuit: Circuit) -> Iterator[str]:
+    r"""Yield a VCVS and a CCCS per amplifier.
+
+    SPICE counts the VCVS's branch current into its positive node, so it is $-I_{out}$, and the
+    CCCS must draw $-\kappa$ times it.
+    """
+    names = circuit.node_names
+    for group in circuit.amplifiers:
+        for i in range(len(group.inputs)):
+            h, o = names[group.inputs[i]], names[group.outputs[i]]
+            yield f"e{group.name}_{i} {o} 0 {h} 0 {number(group.gains[i])}"
+            yield f"f{group.name}_{i} {h} 0 e{group.name}_{i} {number(-group.reflections[i])}"
+
+
+def nudge_cards(circuit: Circuit, phase: AbstractPhase) -> Iterator[str]:
+    """Yield what the phase attaches to the outputs.
+
+    A SPICE current source pulls its current out of its first node, hence the order of the nodes.
+    """
+    names = circuit.node_names
+    currents = phase.source_currents(1, circuit.num_outputs)[0]
+    for k, (plus, minus) in enumerate(circuit.output_nodes):
+        p, m = names[plus], names[minus]
+        if currents[k] != 0.0:
+            yield f"inudge_{k} {m} {p} {number(currents[k])}"
+        if phase.conductance != 0.0:
+            yield f"gspring_{k} {p} {m} {p} {m} {number(phase.conductance)}"
+
+
+def netlist(
+    circuit: Circuit,
+    params: Mapping[str, Array],
+    inputs: Float[Array, " input"],
+    phase: AbstractPhase,
+    *,
+    title: str = "circuit",
+) -> str:
+    """Return the netlist of one sample in one phase; `ngspice -b` prints its node voltages.
+
+    Args:
+        circuit: The circuit.
+        params: Conductances [S] by group name.
+        inputs: Source voltages of one sample [V].
+        phase: What is attached to the outputs.
+        title: What the circuit is; other characters than letters, digits and blanks become blanks.
+
+    Raises:
+        NetlistError: If a conductance or an input is not usable.
+    """
+    inputs = np.asarray(inputs, float).reshape(1, -1)
+    circuit.check_parameters(params)
+    circuit.check_inputs(inputs)
+    voltages = np.zeros(circuit.num_nodes)
+    voltages[circuit.fixed_nodes] = circuit.fixed_voltages(inputs)[0]
+    harmless = "".join(c if c.isascii() and c.isalnum() else " " for c in title)
+    shown = np.unique(np.concatenate([circuit.free_nodes, circuit.output_nodes.ravel()]))
+    prints = [f"print v({circuit.node_names[n]})" for n in shown if n != GROUND]
+    lines = [
+        f"* eqprop_spice {' '.join(harmless.split())} in the {type(phase).__name__.lower()} phase",
+        ACCURATE_OPTIONS,
+        *model_cards(circuit),
+        "* sources",
+        *source_cards(circuit, voltages),
+        "* resistors",
+        *device_cards(circuit, params, trainable=True),
+        "* nonlinear devices",
+        *device_cards(circuit, params, trainable=False),
+        "* bidirectional amplifiers",
+        *amplifier_cards(circuit),
+        "* nudge",
+        *nudge_cards(circuit, phase),
+        ".control",
+        "set numdgt=16",
+        "op",
+        *prints,
+        "quit 0",
+        ".endc",
+        ".end",
+    ]
+    return "\n".join(lines) + "\n"

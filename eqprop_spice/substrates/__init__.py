@@ -1,0 +1,1 @@
+"""Substrates are systems that settle; all that a learning rule may know."""
