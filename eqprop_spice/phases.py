@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.costs import AbstractCost
+from eqprop_spice.costs.base import AbstractCost
 
 
 @dataclasses.dataclass(frozen=True)

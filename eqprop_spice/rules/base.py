@@ -6,8 +6,12 @@ import jax
 from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.costs import AbstractCost
+from eqprop_spice.costs.base import AbstractCost
+from eqprop_spice.phases import AbstractPhase, Force
 from eqprop_spice.substrates.base import AbstractSubstrate, Params
+
+SHOWN_BETA = 1e-4
+"""Strength [S] of the nudge in the netlists of rules that have no beta of their own."""
 
 
 @jax.tree_util.register_dataclass
@@ -48,3 +52,12 @@ class AbstractRule:
             cost: The cost of one output vector.
         """
         raise NotImplementedError
+
+    def nudged_phase(
+        self,
+        outputs: Float[Array, "batch output"],
+        targets: Float[Array, "batch output"],
+        cost: AbstractCost,
+    ) -> AbstractPhase:
+        """Return a nudged phase of this rule at given free outputs, to write as a netlist."""
+        return Force(-SHOWN_BETA * cost.gradient(outputs, targets))

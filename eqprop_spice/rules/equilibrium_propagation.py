@@ -4,9 +4,9 @@ import dataclasses
 import math
 from typing import Literal
 
-from eqprop_spice.costs import SquaredError
+from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.phases import AbstractPhase, Free, Nudge, Spring, constant_nudge
+from eqprop_spice.phases import AbstractPhase, Force, Free, Nudge, Spring, constant_nudge
 from eqprop_spice.rules.base import AbstractRule, Estimate
 
 
@@ -63,6 +63,13 @@ class EquilibriumPropagation(AbstractRule):
         contrast = substrate.contrast(first, second, converged)
         gradient = {name: value / distance for name, value in contrast.items()}
         return Estimate(gradient, substrate.outputs(free), converged)
+
+    def nudged_phase(self, outputs, targets, cost) -> AbstractPhase:
+        """Return the nudged phase of this rule at given free outputs."""
+        beta = -self.beta if self.variant == "negative" else self.beta
+        if self.nudge == "live":
+            return Spring(beta, targets)
+        return Force(-beta * cost.gradient(outputs, targets))
 
     def _phase(self, beta: float, targets, cost) -> AbstractPhase | Nudge:
         if self.nudge == "live":

@@ -1,0 +1,219 @@
+"""The command line: train, netlist, show, doctor."""
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from eqprop_spice.errors import ConfigError, ConvergenceError, NetlistError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Simulate and train analog circuits in ngspice.",
+)
+console = Console()
+errors = Console(stderr=True)
+
+PLAIN_REPORTS = 20
+"""Lines a run prints when it is not on a terminal."""
+
+FileArgument = Annotated[Path, typer.Argument(help="An experiment's TOML file.")]
+SetOption = Annotated[
+    list[str], typer.Option("--set", help="Override a key: training.epochs=10. Repeatable.")
+]
+
+
+def _decibels(loss: float) -> float:
+    return 10.0 * math.log10(loss) if loss > 0 else -math.inf
+
+
+def _described(figures: dict[str, float]) -> str:
+    """Return an epoch's figures as a line."""
+    parts = [f"loss {_decibels(figures['loss']):7.2f} dB"]
+    if "accuracy" in figures:
+        parts.append(f"accuracy {100 * figures['accuracy']:5.1f} %")
+    if "test_accuracy" in figures:
+        parts.append(f"test {100 * figures['test_accuracy']:5.1f} %")
+    if figures.get("num_unconverged"):
+        parts.append(f"unconverged {figures['num_unconverged']:.0f}")
+    return "  ".join(parts)
+
+
+class _Reporter:
+    """Shows the epochs: a live bar on a terminal, a few plain lines elsewhere."""
+
+    def __init__(self, epochs: int, num_samples: int) -> None:
+        self._epochs, self._num_samples = epochs, num_samples
+        self._started = time.perf_counter()
+        self._first: int | None = None
+        self._live = console.is_terminal
+        self._progress = Progress(
+            TextColumn("epoch {task.completed}/{task.total}"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task = self._progress.add_task("", total=epochs)
+
+    def __enter__(self) -> "_Reporter":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._progress.stop()
+
+    def __call__(self, epoch: int, figures: dict[str, float]) -> None:
+        """Show an epoch."""
+        if self._first is None:
+            self._first = epoch - 1
+        elapsed = time.perf_counter() - self._started
+        rate = (epoch - self._first) * self._num_samples / max(elapsed, 1e-9)
+        line = f"{_described(figures)}  {rate:,.0f} samples/s"
+        if self._live:
+            self._progress.update(self._task, completed=epoch, description=line)
+        elif epoch == 1 or epoch == self._epochs or epoch % -(-self._epochs // PLAIN_REPORTS) == 0:
+            print(f"epoch {epoch}/{self._epochs}  {line}", flush=True)
+
+
+@app.command()
+def train(
+    file: Annotated[Path | None, typer.Argument(help="An experiment's TOML file.")] = None,
+    assignments: SetOption = [],  # noqa: B006 (typer reads the default, nobody changes it)
+    seed: Annotated[int | None, typer.Option(help="Seed; overrides the file's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder for the run.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Run folder to continue.")] = None,
+) -> None:
+    """Train an experiment, or continue an interrupted run."""
+    from eqprop_spice.experiment import Experiment
+    from eqprop_spice.run import Run
+    from eqprop_spice.run import train as train_run
+
+    if (file is None) == (resume is None):
+        raise ConfigError("Give an experiment's file, or --resume with a run folder; not both.")
+    if resume is not None and (assignments or seed is not None or out is not None):
+        raise ConfigError("--resume continues a run as it was: --set, --seed and --out do not go.")
+    if resume is not None:
+        experiment, run = Run.open(resume).experiment, Run.open(resume)
+    else:
+        assert file is not None
+        chosen = [*assignments, *([f"seed={seed}"] if seed is not None else [])]
+        experiment = Experiment.load(file, chosen)
+        run = Run.create(experiment, out)
+    errors.print(f"run folder: {run.path}", highlight=False)
+    reporter = _Reporter(experiment.table.training.epochs, len(experiment.data.train_inputs))
+    try:
+        with reporter:
+            run = train_run(resume=run.path, progress=reporter)
+    except KeyboardInterrupt:
+        errors.print(f"Interrupted. Continue with: eqprop-spice train --resume {run.path}")
+        raise typer.Exit(130) from None
+    except OSError as error:
+        raise ConfigError(
+            f"{run.path} cannot be written: {error}. The previous checkpoint is intact; free some "
+            f"space and continue with: eqprop-spice train --resume {run.path}"
+        ) from error
+    _print_results(run.results)
+    console.print(f"figures, netlists and history: {run.path}", highlight=False, soft_wrap=True)
+
+
+def _print_results(results: dict[str, Any]) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in results.items():
+        shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+        table.add_row(name, shown)
+    console.print(table)
+
+
+@app.command()
+def netlist(
+    file: FileArgument,
+    assignments: SetOption = [],  # noqa: B006
+    phase: Annotated[str, typer.Option(help="free or nudged")] = "free",
+    sample: Annotated[int, typer.Option(help="Number of the training sample.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; standard output if none.")
+    ] = None,
+) -> None:
+    """Write the netlist of a phase, with the starting conductances of the file's seed.
+
+    Given a run folder instead of a file, the conductances are those of its last checkpoint.
+    """
+    from eqprop_spice.experiment import Experiment
+    from eqprop_spice.run import Run, trained_netlists
+
+    if phase not in ("free", "nudged"):
+        raise ConfigError(f"--phase is '{phase}'; it must be free or nudged.")
+    if file.is_dir():
+        run = Run.open(file)
+        experiment, params = run.experiment, run.params
+    else:
+        experiment = Experiment.load(file, assignments)
+        params = experiment.initial_params()
+    count = len(experiment.data.train_inputs)
+    if not 0 <= sample < count:
+        raise ConfigError(f"--sample is {sample}; the dataset has samples 0 to {count - 1}.")
+    text = trained_netlists(experiment, params, sample=sample)[phase]
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.write_text(text)
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Print the final figures of a run and draw its figures again."""
+    from eqprop_spice.plots import save_figures
+    from eqprop_spice.run import Run
+
+    run = Run.open(folder)
+    if as_json:
+        print(json.dumps(run.results, indent=2))
+        return
+    _print_results(run.results)
+    if run.results["finished"]:
+        for path in save_figures(run.history, run.final, run.path / "figures"):
+            console.print(str(path), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Tell what is installed, and whether a test circuit solves to 1e-9 V."""
+    from eqprop_spice.doctor import diagnose
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    report = diagnose()
+    for name, value in report.findings.items():
+        table.add_row(name, value)
+    console.print(table)
+    if not report.healthy:
+        raise NetlistError("The test circuit does not solve to 1e-9 V; see above.")
+
+
+def main() -> None:
+    """Run the command line; expected errors are one message and exit status 2."""
+    try:
+        app()
+    except (ConfigError, NetlistError, ConvergenceError) as error:
+        errors.print(f"[bold red]error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

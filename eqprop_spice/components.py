@@ -1,0 +1,110 @@
+"""Components by name: `kind = "dense.Dense"` is class Dense in layers/dense.py."""
+
+import dataclasses
+import difflib
+import importlib
+import pkgutil
+import re
+import typing
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model
+
+import eqprop_spice
+from eqprop_spice.devices.diode import PRESETS, Shockley
+from eqprop_spice.errors import ConfigError
+
+KIND_PATTERN = re.compile(r"[a-z][a-z0-9_]*\.[A-Z][A-Za-z0-9]*")
+
+
+def suggestion(name: str, valid: typing.Iterable[str]) -> str:
+    """Return a sentence that names the nearest valid name, or all of them."""
+    valid = list(valid)
+    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    return f"Did you mean '{near[0]}'?" if near else f"Valid: {', '.join(sorted(valid))}."
+
+
+def component_names(folder: str) -> list[str]:
+    """Return the kinds that a folder of the package offers."""
+    package = importlib.import_module(f"eqprop_spice.{folder}")
+    names = []
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{info.name}")
+        names += [
+            f"{info.name}.{name}"
+            for name, value in vars(module).items()
+            if isinstance(value, type)
+            and value.__module__ == module.__name__
+            and not name.startswith(("Abstract", "_"))
+            and any(base.__name__.startswith("Abstract") for base in value.__mro__)
+        ]
+    return names
+
+
+def resolve(folder: str, kind: Any) -> type:
+    """Return the class that a kind names.
+
+    Raises:
+        ConfigError: If there is none, with the nearest name.
+    """
+    if not isinstance(kind, str) or not KIND_PATTERN.fullmatch(kind):
+        raise ConfigError(
+            f"expected 'module.Class', got {kind!r}. {suggestion(str(kind), component_names(folder))}"
+        )
+    if kind not in component_names(folder):
+        raise ConfigError(f"there is no '{kind}'. {suggestion(kind, component_names(folder))}")
+    module, name = kind.split(".")
+    return getattr(importlib.import_module(f"{eqprop_spice.__name__}.{folder}.{module}"), name)
+
+
+def _diode(value: Any) -> Any:
+    """Accept the name of a preset, or a table with the parameters of a diode."""
+    if isinstance(value, str):
+        if value not in PRESETS:
+            raise ValueError(f"there is no diode '{value}'. {suggestion(value, PRESETS)}")
+        return PRESETS[value]
+    if isinstance(value, dict):
+        try:
+            return Shockley(**value)
+        except TypeError as error:
+            raise ValueError(f"a diode's table is wrong: {error}") from error
+    return value
+
+
+def arguments_model(cls: type) -> type[BaseModel]:
+    """Return a pydantic model of a component's fields: strict, unknown keys refused."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        if hint is Shockley:
+            hint = Annotated[Shockley, BeforeValidator(_diode)]
+        required = field.default is dataclasses.MISSING
+        fields[field.name] = (hint, ... if required else field.default)
+    return create_model(
+        cls.__name__,
+        __config__=ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True),
+        **fields,
+    )
+
+
+def frozen_lists(value: Any) -> Any:
+    """Return the value with every list made a tuple: components are immutable."""
+    if isinstance(value, list | tuple):
+        return tuple(frozen_lists(item) for item in value)
+    if isinstance(value, dict):
+        return {key: frozen_lists(item) for key, item in value.items()}
+    return value
+
+
+def build(folder: str, table: dict[str, Any]) -> Any:
+    """Return the component that a table describes.
+
+    Raises:
+        ConfigError: If its kind is unknown.
+        pydantic.ValidationError: If its arguments are wrong.
+    """
+    cls = resolve(folder, table.get("kind"))
+    arguments = {key: value for key, value in table.items() if key != "kind"}
+    model = arguments_model(cls).model_validate(frozen_lists(arguments))
+    return cls(**{name: getattr(model, name) for name in type(model).model_fields})

@@ -1,0 +1,1 @@
+"""Costs: how far the outputs of one sample are from its targets."""

@@ -1,0 +1,354 @@
+"""An experiment: one TOML file, checked in full before anything runs."""
+
+import dataclasses
+import functools
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from eqprop_spice.circuit import Circuit
+from eqprop_spice.components import (
+    arguments_model,
+    build,
+    frozen_lists,
+    resolve,
+    suggestion,
+)
+from eqprop_spice.constraints.base import AbstractConstraint
+from eqprop_spice.datasets.base import Data
+from eqprop_spice.engines.base import AbstractEngine
+from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.errors import ConfigError, NetlistError
+from eqprop_spice.layers.base import layered_circuit
+from eqprop_spice.optimizers import Scale, Schedule, make_optimizer
+from eqprop_spice.substrates.network import Network
+from eqprop_spice.toml_lines import line_of
+from eqprop_spice.training import Trainer
+
+ROOT_TABLE = "the top level"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class CircuitTable(_Table):
+    """[circuit]: how the layers are fed and read."""
+
+    layers: tuple[dict[str, Any], ...]
+    doubled_inputs: bool = False
+    differential: bool = True
+
+
+class SolverTable(_Table):
+    """[ngspice]: tolerances; see `engines.ngspice.NgSpice`."""
+
+    reltol: float = Field(1e-10, gt=0, lt=1)
+    vntol: float = Field(1e-13, gt=0)
+    abstol: float = Field(1e-15, gt=0)
+    residual_tolerance: float = Field(1e-9, gt=0)
+
+
+class OptimizerTable(_Table):
+    """[optimizer]: an optax optimizer; see `optimizers.make_optimizer`."""
+
+    kind: str = "sgd"
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
+    scale: Scale = "absolute"
+    schedule: Schedule = "constant"
+    options: dict[str, float] = {}
+
+
+class TrainingTable(_Table):
+    """[training]: how long, in which portions."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(0, ge=0)
+    weights: Literal["reciprocity", "none"] = "reciprocity"
+    evaluate_every: int = Field(1, ge=1)
+    max_unconverged: float = Field(0.1, ge=0, le=1)
+
+
+class GoalTable(_Table):
+    """[goal]: when a run has learned: every bound given here holds at the end."""
+
+    max_error: float | None = Field(None, gt=0)
+    train_accuracy: float | None = Field(None, gt=0, le=1)
+    test_accuracy: float | None = Field(None, gt=0, le=1)
+    stop: bool = False
+
+
+class ExperimentTable(_Table):
+    """The whole file."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    description: str = ""
+    seed: int = Field(0, ge=0)
+    engine: Literal["ngspice"] = "ngspice"
+    dataset: dict[str, Any]
+    circuit: CircuitTable
+    initializer: dict[str, Any]
+    rule: dict[str, Any]
+    cost: dict[str, Any] = {"kind": "squared_error.SquaredError"}
+    optimizer: OptimizerTable
+    constraint: dict[str, Any] | None = None
+    training: TrainingTable
+    goal: GoalTable = GoalTable()
+    ngspice: SolverTable = SolverTable()
+    expected: dict[str, Any] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A checked experiment; everything it describes is built from here.
+
+    Attributes:
+        table: The content of the file, with overrides and defaults resolved.
+        source: The file it came from, for messages.
+        text: The text of that file, for line numbers.
+    """
+
+    table: ExperimentTable
+    source: str
+    text: str
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: list[str] | None = None) -> "Experiment":
+        """Read an experiment from a TOML file.
+
+        Args:
+            path: The file.
+            overrides: Assignments `key=value` with dotted keys, as `--set` takes them.
+
+        Raises:
+            ConfigError: If the file is missing or anything in it is wrong: the line, what was
+                expected, and the nearest valid name.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            near = suggestion(path.stem, [p.stem for p in path.parent.glob("*.toml")])
+            raise ConfigError(f"There is no file {path}. {near}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} cannot be read: {error}.") from error
+        return cls.parse(text, source=str(path), overrides=overrides)
+
+    @classmethod
+    def parse(
+        cls, text: str, *, source: str = "experiment", overrides: list[str] | None = None
+    ) -> "Experiment":
+        """Read an experiment from TOML text; see `load`."""
+        try:
+            content = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{source} is not valid TOML: {error}.") from error
+        for assignment in overrides or []:
+            _override(content, assignment)
+        try:
+            table = ExperimentTable.model_validate(frozen_lists(content))
+        except ValidationError as error:
+            raise _config_error(error, source, text, (), ExperimentTable) from error
+        experiment = cls(table, source, text)
+        experiment.check()
+        return experiment
+
+    def check(self) -> None:
+        """Build everything once, so that what is wrong shows before anything runs."""
+        _ = self.circuit, self.rule, self.cost, self.constraint, self.initializer
+        _ = self.network.group_weights if self.table.training.weights == "reciprocity" else None
+        self.trainer  # noqa: B018
+        if self.table.goal.test_accuracy is not None and not len(self.data.test_inputs):
+            raise ConfigError(
+                f"{self.source}: [goal] test_accuracy needs test samples, but the dataset has none."
+            )
+
+    def to_toml(self) -> str:
+        """Return the experiment as TOML with every default written out."""
+        return tomli_w.dumps(self.table.model_dump(exclude_none=True))
+
+    def _component(self, folder: str, table: dict[str, Any], *location: str | int) -> Any:
+        try:
+            return build(folder, table)
+        except ConfigError as error:
+            # A component names the field it refuses; point at that line where there is one.
+            key = next((key for key in table if key in str(error).split()), "kind")
+            raise ConfigError(f"{self._at(*location, key)}: {error}") from error
+        except ValidationError as error:
+            model = arguments_model(resolve(folder, table["kind"]))
+            raise _config_error(error, self.source, self.text, location, model) from error
+
+    def _at(self, *location: str | int) -> str:
+        return _place(self.source, self.text, location)
+
+    @functools.cached_property
+    def data(self) -> Data:
+        """The samples as voltages."""
+        return self._component("datasets", self.table.dataset, "dataset").load()
+
+    @functools.cached_property
+    def circuit(self) -> Circuit:
+        """The circuit, built for the dataset's numbers of inputs and outputs."""
+        table, data = self.table.circuit, self.data
+        tables = [dict(layer) for layer in table.layers]
+        if tables and tables[-1].get("kind") == "dense.Dense":
+            size = data.num_outputs * (2 if table.differential else 1)
+            tables[-1].setdefault("num_outputs", size)
+        layers = [
+            self._component("layers", layer, "circuit", "layers", i)
+            for i, layer in enumerate(tables)
+        ]
+        try:
+            return layered_circuit(
+                layers,
+                num_inputs=data.num_inputs,
+                num_outputs=data.num_outputs,
+                doubled_inputs=table.doubled_inputs,
+                differential=table.differential,
+            )
+        except NetlistError as error:
+            raise ConfigError(f"{self._at('circuit')}: {error}") from error
+
+    @functools.cached_property
+    def engine(self) -> AbstractEngine:
+        """The engine with its tolerances."""
+        return NgSpice(**self.table.ngspice.model_dump())
+
+    @functools.cached_property
+    def network(self) -> Network:
+        """The circuit on its engine."""
+        return Network(self.circuit, self.engine, self.table.training.weights)
+
+    @functools.cached_property
+    def rule(self):
+        """The learning rule."""
+        return self._component("rules", self.table.rule, "rule")
+
+    @functools.cached_property
+    def cost(self):
+        """The cost of one output vector."""
+        return self._component("costs", self.table.cost, "cost")
+
+    @functools.cached_property
+    def constraint(self) -> AbstractConstraint | None:
+        """What every update is mapped to."""
+        table = self.table.constraint
+        return None if table is None else self._component("constraints", table, "constraint")
+
+    @functools.cached_property
+    def initializer(self):
+        """What draws the starting conductances."""
+        return self._component("initializers", self.table.initializer, "initializer")
+
+    def initial_params(self) -> dict[str, np.ndarray]:
+        """Return the starting conductances [S] of this experiment's seed."""
+        rng = np.random.default_rng(self.table.seed)
+        return self.initializer(self.circuit.parameter_shapes(), rng)
+
+    @functools.cached_property
+    def trainer(self) -> Trainer:
+        """Everything that turns a state of training into the next."""
+        training, optimizer = self.table.training, self.table.optimizer
+        count = len(self.data.train_inputs)
+        num_batches = -(-count // (min(training.batch_size, count) or count))
+        try:
+            transformation = make_optimizer(
+                optimizer.kind,
+                optimizer.learning_rate,
+                num_steps=training.epochs * num_batches,
+                scale=optimizer.scale,
+                schedule=optimizer.schedule,
+                options=optimizer.options,
+            )
+        except ConfigError as error:
+            raise ConfigError(f"{self._at('optimizer', 'kind')}: {error}") from error
+        return Trainer(
+            self.network,
+            self.rule,
+            self.cost,
+            transformation,
+            self.constraint,
+            self.data,
+            training.batch_size,
+            self.table.seed,
+            training.max_unconverged,
+        )
+
+
+def _override(content: dict[str, Any], assignment: str) -> None:
+    """Apply one assignment `dotted.key=value` to the parsed file."""
+    key, equals, text = assignment.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise ConfigError(f"--set takes key=value, such as training.epochs=10; got '{assignment}'.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    target: Any = content
+    for part in parts[:-1]:
+        if isinstance(target, list):
+            target = _list_item(target, part, assignment)
+        elif isinstance(target, dict):
+            target = target.setdefault(part, {})
+    if isinstance(target, list):
+        item = _list_item(target, parts[-1], assignment)
+        target[target.index(item)] = value
+    elif isinstance(target, dict):
+        target[parts[-1]] = value
+    else:
+        raise ConfigError(f"--set {assignment}: '{'.'.join(parts[:-1])}' is a value, not a table.")
+
+
+def _list_item(items: list, part: str, assignment: str) -> Any:
+    if not part.isdigit() or int(part) >= len(items):
+        raise ConfigError(
+            f"--set {assignment}: '{part}' is no position of a list of {len(items)}; count from 0."
+        )
+    return items[int(part)]
+
+
+def _place(source: str, text: str, location: tuple[str | int, ...]) -> str:
+    """Return where in the file a key stands: file, line and key."""
+    line = line_of(text, location)
+    dotted = ".".join(str(part) for part in location) or ROOT_TABLE
+    return f"{source}, line {line}, {dotted}" if line else f"{source}, {dotted}"
+
+
+def _config_error(
+    error: ValidationError,
+    source: str,
+    text: str,
+    prefix: tuple[str | int, ...],
+    model: type[BaseModel],
+) -> ConfigError:
+    """Return the first complaint of pydantic as one sentence with its place."""
+    first = error.errors(include_url=False)[0]
+    location = (*prefix, *first["loc"])
+    kind, value = first["type"], first.get("input")
+    if kind == "extra_forbidden":
+        valid = _valid_keys(model, first["loc"])
+        message = f"unknown key. {suggestion(str(location[-1]), valid)}"
+    elif kind == "missing":
+        message = "this key is missing."
+    elif kind == "literal_error":
+        expected = first.get("ctx", {}).get("expected", "")
+        names = [name.strip("' ") for name in expected.replace(" or ", ",").split(",")]
+        message = f"expected {expected}, got {value!r}. {suggestion(str(value), names)}"
+    elif kind == "value_error":
+        message = first["msg"].removeprefix("Value error, ")
+    else:
+        said = first["msg"]
+        message = f"{said[0].lower()}{said[1:]}, got {value!r}."
+    return ConfigError(f"{_place(source, text, location)}: {message}")
+
+
+def _valid_keys(model: Any, location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the table in which an unknown key stands."""
+    for part in location[:-1]:
+        model = model.model_fields[str(part)].annotation
+    return list(model.model_fields)

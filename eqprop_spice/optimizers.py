@@ -1,0 +1,70 @@
+"""Optimizers from optax, and learning rates that know what a conductance is."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from eqprop_spice.errors import ConfigError
+
+Scale = Literal["absolute", "mean_conductance"]
+Schedule = Literal["constant", "cosine"]
+
+
+def scale_by_mean_conductance() -> optax.GradientTransformation:
+    r"""Multiply the updates of each group by the square of its mean conductance [S^2].
+
+    A rate alpha of $dg = -\alpha\,dC/dg$ has the unit S^2/V^2, so a value that suits conductances of
+    0.1 S is 10^4 times too large at 1 mS. With this factor the rate is in 1/V^2 and transfers
+    between conductance ranges.
+    """
+
+    def update(updates, state, params=None):
+        assert params is not None, "the scaling needs the conductances"
+        scaled = jax.tree.map(lambda u, g: u * jnp.mean(g) ** 2, updates, params)
+        return scaled, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def make_optimizer(
+    kind: str,
+    learning_rate: float,
+    *,
+    num_steps: int,
+    scale: Scale = "absolute",
+    schedule: Schedule = "constant",
+    options: dict[str, float] | None = None,
+) -> optax.GradientTransformation:
+    """Return an optax optimizer by name.
+
+    Args:
+        kind: Name of a function of optax that takes a learning rate, such as "sgd" or "adam".
+        learning_rate: For "sgd" [S^2/V^2], or [1/V^2] when scaled by the mean conductance; for
+            "adam" and its kin [S], or [1/S] when scaled.
+        num_steps: Number of updates of the whole run, for the schedule.
+        scale: "mean_conductance" multiplies each group's update by its mean(g)^2.
+        schedule: "cosine" lets the rate fall to zero over the run.
+        options: Further arguments of the optax function, such as momentum.
+
+    Raises:
+        ConfigError: If optax has no such optimizer or it has no such option.
+    """
+    factory = getattr(optax, kind, None)
+    if not callable(factory):
+        raise ConfigError(
+            f"optax has no optimizer named '{kind}'; try sgd, adam, adamw, rmsprop or lion."
+        )
+    rate = (
+        optax.cosine_decay_schedule(learning_rate, max(num_steps, 1))
+        if schedule == "cosine"
+        else learning_rate
+    )
+    try:
+        base = factory(learning_rate=rate, **(options or {}))
+    except TypeError as error:
+        raise ConfigError(f"optax.{kind} does not take these options: {error}.") from error
+    if not isinstance(base, optax.GradientTransformation):
+        raise ConfigError(f"optax.{kind} is not an optimizer; try sgd or adam.")
+    return optax.chain(base, scale_by_mean_conductance()) if scale == "mean_conductance" else base

@@ -1,0 +1,404 @@
+"""A run: a folder that holds everything of one training, and survives whatever stops it."""
+
+import dataclasses
+import fcntl
+import io
+import json
+import math
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+import eqprop_spice
+from eqprop_spice.errors import ConfigError
+from eqprop_spice.experiment import Experiment
+from eqprop_spice.history import History
+from eqprop_spice.phases import Free
+from eqprop_spice.spice.netlist import netlist
+from eqprop_spice.training import TrainingState
+
+CHECKPOINT_SECONDS = 10.0
+"""At most this much work is done again after a crash. Training is deterministic, so it is done
+again exactly."""
+
+MAX_SHOWN_SAMPLES = 500
+"""Training samples whose final voltages are kept for the figures."""
+
+Progress = Callable[[int, dict[str, float]], None]
+"""Called after every epoch with its number and figures."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds the old content or the new, never less.
+
+    Raises:
+        OSError: If the content could not be written; the old file is intact then.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def provenance() -> dict[str, str]:
+    """Return what a result depends on besides its experiment: versions and the commit."""
+    from eqprop_spice.spice.library import Session
+
+    where = Path(eqprop_spice.__file__).parent
+    git = subprocess.run(
+        ["git", "-C", str(where), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    packages = ("jax", "numpy", "optax", "PySpice")
+    return {
+        "eqprop_spice": eqprop_spice.__version__,
+        "commit": git.stdout.strip() if git.returncode == 0 else "unknown",
+        "python": platform.python_version(),
+        "ngspice": Session.get().version,
+        **{name: metadata.version(name) for name in packages},
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Attributes:
+        path: The folder. It holds `experiment.toml` (everything resolved), `checkpoint.npz`,
+            `history.nc`, `final.nc`, `results.json`, `free.cir`, `nudged.cir` and `figures/`.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, experiment: Experiment, out: str | Path | None = None) -> "Run":
+        """Make a new folder for a run; no two runs share one.
+
+        Args:
+            experiment: What will run.
+            out: The folder; None for the next free number under `runs/`.
+
+        Raises:
+            ConfigError: If the folder exists.
+        """
+        table = experiment.table
+        if out is not None:
+            path = Path(out)
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                raise ConfigError(
+                    f"{path} exists already. Choose another --out, or continue that run with "
+                    f"--resume {path}."
+                ) from None
+        else:
+            path = _next_folder(Path("runs"), f"{table.name}_seed{table.seed}")
+        write_atomically(path / "experiment.toml", experiment.to_toml().encode())
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """Open an existing run folder.
+
+        Raises:
+            ConfigError: If it is none.
+        """
+        path = Path(path)
+        if not (path / "experiment.toml").is_file():
+            raise ConfigError(
+                f"{path} is not a run folder: it has no experiment.toml. `eqprop-spice train` "
+                "prints the folder it writes."
+            )
+        return cls(path)
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment of this run."""
+        return Experiment.load(self.path / "experiment.toml")
+
+    @property
+    def history(self) -> xr.Dataset:
+        """Figures and conductances by epoch."""
+        return self._dataset("history.nc")
+
+    @property
+    def final(self) -> xr.Dataset:
+        """Outputs, targets and node voltages of training samples at the end."""
+        return self._dataset("final.nc")
+
+    def _dataset(self, name: str) -> xr.Dataset:
+        path = self.path / name
+        if not path.is_file():
+            raise ConfigError(
+                f"{self.path} has no {name} yet: the run has not ended. Continue it with "
+                f"`eqprop-spice train --resume {self.path}`."
+            )
+        return xr.load_dataset(path, engine="scipy")
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The final figures; those of the last checkpoint if the run has not ended."""
+        path = self.path / "results.json"
+        if path.is_file():
+            return json.loads(path.read_text())
+        _, history = self.load_checkpoint(self.experiment)
+        last = {name: values[-1] for name, values in history.columns.items()}
+        return {**_for_json(last), "finished": False, "epochs": len(history)}
+
+    @property
+    def params(self) -> dict[str, np.ndarray]:
+        """The conductances [S] of the last checkpoint."""
+        state, _ = self.load_checkpoint(self.experiment)
+        return {name: np.asarray(value) for name, value in state.params.items()}
+
+    def save_checkpoint(self, state: TrainingState, history: History) -> None:
+        """Write all that the next update depends on."""
+        leaves = jax.tree.leaves(state.optimizer_state)
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            epoch=state.epoch,
+            **{f"param.{name}": np.asarray(value) for name, value in state.params.items()},
+            **{f"optimizer.{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)},
+            **{f"history.{name}": value for name, value in history.arrays().items()},
+        )
+        write_atomically(self.path / "checkpoint.npz", buffer.getvalue())
+
+    def load_checkpoint(self, experiment: Experiment) -> tuple[TrainingState, History]:
+        """Return the state and history of the last checkpoint; the start if there is none."""
+        start = experiment.trainer.init(experiment.initial_params())
+        history = History(experiment.circuit.parameter_shapes())
+        path = self.path / "checkpoint.npz"
+        if not path.is_file():
+            return start, history
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        history.restore(_with_prefix(arrays, "history."))
+        leaves = [
+            jnp.asarray(arrays[f"optimizer.{i}"])
+            for i in range(len(jax.tree.leaves(start.optimizer_state)))
+        ]
+        structure = jax.tree.structure(start.optimizer_state)
+        params = {
+            name: jnp.asarray(value) for name, value in _with_prefix(arrays, "param.").items()
+        }
+        state = TrainingState(params, jax.tree.unflatten(structure, leaves), int(arrays["epoch"]))
+        return state, history
+
+
+def _with_prefix(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def _next_folder(parent: Path, stem: str) -> Path:
+    """Make and return the first free `stem_NNN`; mkdir decides races between processes."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = parent / f"{stem}_{number:03d}"
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            number += 1
+
+
+def train(
+    experiment: Experiment | None = None,
+    out: str | Path | None = None,
+    *,
+    resume: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Train an experiment in a new run folder, or continue an interrupted run.
+
+    A continued run ends exactly as an uninterrupted one.
+
+    Args:
+        experiment: What to train; None with `resume`.
+        out: The new folder; None for the next free number under `runs/`.
+        resume: The folder of the run to continue.
+        progress: Called after every epoch.
+
+    Raises:
+        ConfigError: If the folder is in use, exists already, or is no run.
+        ConvergenceError: If too many operating points are not found.
+        OSError: If a file cannot be written; the previous checkpoint is intact.
+    """
+    if resume is not None:
+        run = Run.open(resume)
+        experiment = run.experiment
+    elif experiment is not None:
+        run = Run.create(experiment, out)
+    else:
+        raise ConfigError("train needs an experiment, or the folder of a run to resume.")
+    with open(run.path / "lock", "w") as lock:
+        try:
+            # The kernel releases the lock however the process ends.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"{run.path} is being written by another process; two runs never share a folder."
+            ) from None
+        _continue(run, experiment, progress)
+    return run
+
+
+def _continue(run: Run, experiment: Experiment, progress: Progress | None) -> None:
+    """Train from the last checkpoint to the end."""
+    table = experiment.table
+    trainer = experiment.trainer
+    state, history = run.load_checkpoint(experiment)
+    run.save_checkpoint(state, history)
+    saved = time.monotonic()
+    try:
+        while state.epoch < table.training.epochs and not _stop_early(experiment, history):
+            started = time.perf_counter()
+            state, figures = trainer.epoch(state)
+            params = {name: np.asarray(value) for name, value in state.params.items()}
+            last = state.epoch == table.training.epochs
+            if len(experiment.data.test_inputs) and (
+                last or state.epoch % table.training.evaluate_every == 0
+            ):
+                figures |= trainer.evaluate(state.params, test=True)
+            figures["seconds"] = time.perf_counter() - started
+            history.append(figures, params)
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                run.save_checkpoint(state, history)
+                saved = time.monotonic()
+            if progress is not None:
+                progress(state.epoch, figures)
+    except KeyboardInterrupt:
+        # The state is that of the last complete epoch.
+        run.save_checkpoint(state, history)
+        raise
+    run.save_checkpoint(state, history)
+    _finish(run, experiment, state, history)
+
+
+def _stop_early(experiment: Experiment, history: History) -> bool:
+    """Whether the goal asks to stop, and the last epoch reached it."""
+    goal = experiment.table.goal
+    if not goal.stop or not len(history):
+        return False
+    last = {name: values[-1] for name, values in history.columns.items()}
+    figures = {
+        "train_max_error": last.get("max_error", math.nan),
+        "train_accuracy": last.get("accuracy", math.nan),
+        "test_accuracy": last.get("test_accuracy", math.nan),
+    }
+    return bool(has_learned(experiment, figures))
+
+
+def has_learned(experiment: Experiment, figures: dict[str, float]) -> bool | None:
+    """Return whether every bound of [goal] holds; None if it gives none."""
+    goal = experiment.table.goal
+    checks = []
+    if goal.max_error is not None:
+        checks.append(figures["train_max_error"] < goal.max_error)
+    if goal.train_accuracy is not None:
+        checks.append(figures["train_accuracy"] >= goal.train_accuracy)
+    if goal.test_accuracy is not None:
+        checks.append(figures["test_accuracy"] >= goal.test_accuracy)
+    return all(checks) if checks else None
+
+
+def _for_json(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures with NaN, which JSON has not, as None."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in figures.items()
+    }
+
+
+def _finish(run: Run, experiment: Experiment, state: TrainingState, history: History) -> None:
+    """Write the final figures, the history, the netlists and the figures."""
+    from eqprop_spice.plots import save_figures
+
+    trainer, table = experiment.trainer, experiment.table
+    figures = trainer.evaluate(state.params, test=False)
+    if len(experiment.data.test_inputs):
+        figures |= trainer.evaluate(state.params, test=True)
+    seconds = float(np.sum(history.columns.get("seconds", [0.0])))
+    seen = len(history) * len(experiment.data.train_inputs)
+    results = {
+        "name": table.name,
+        "seed": table.seed,
+        "finished": True,
+        "epochs": len(history),
+        "loss": figures.pop("train_loss"),
+        "max_error": figures["train_max_error"],
+        **{k: v for k, v in figures.items() if k.endswith(("accuracy", "test_loss"))},
+        "learned": has_learned(experiment, figures),
+        "num_unconverged": int(np.nansum(history.columns.get("num_unconverged", [0.0]))),
+        "seconds": seconds,
+        "samples_per_second": seen / seconds if seconds else None,
+    }
+    attributes = provenance() | {"experiment": experiment.to_toml()}
+    write_atomically(run.path / "history.nc", _netcdf(history.to_xarray(attributes)))
+    write_atomically(run.path / "final.nc", _netcdf(_final_state(experiment, state)))
+    for name, text in trained_netlists(experiment, state.params).items():
+        write_atomically(run.path / f"{name}.cir", text.encode())
+    save_figures(run.history, run.final, run.path / "figures")
+    # Last, since its presence says that the run has ended.
+    content = json.dumps(_for_json(results), indent=2) + "\n"
+    write_atomically(run.path / "results.json", content.encode())
+
+
+def _netcdf(dataset: xr.Dataset) -> bytes:
+    return bytes(dataset.to_netcdf(engine="scipy"))
+
+
+def trained_netlists(
+    experiment: Experiment, params: dict[str, Any], *, sample: int = 0
+) -> dict[str, str]:
+    """Return the netlists of a training sample in the free and the nudged phase."""
+    arrays = {name: np.asarray(value) for name, value in params.items()}
+    data, circuit = experiment.data, experiment.circuit
+    rows = slice(sample, sample + 1)
+    inputs, targets = data.train_inputs[rows], data.train_targets[rows]
+    (free,) = experiment.network.settle(arrays, inputs, [Free()])
+    outputs = np.asarray(circuit.outputs(free.voltages))
+    nudged = experiment.rule.nudged_phase(outputs, targets, experiment.cost)
+    title = f"{experiment.table.name} sample {sample}"
+    return {
+        "free": netlist(circuit, arrays, inputs[0], Free(), title=title),
+        "nudged": netlist(circuit, arrays, inputs[0], nudged, title=title),
+    }
+
+
+def _final_state(experiment: Experiment, state: TrainingState) -> xr.Dataset:
+    """Return outputs, targets and hidden voltages of training samples."""
+    data, circuit = experiment.data, experiment.circuit
+    inputs = data.train_inputs[:MAX_SHOWN_SAMPLES]
+    point = experiment.trainer.settle_all(state.params, inputs)
+    outputs = np.asarray(circuit.outputs(point.voltages))
+    free = circuit.free_nodes
+    return xr.Dataset(
+        {
+            "output": (("sample", "output_index"), outputs, {"units": "V"}),
+            "target": (
+                ("sample", "output_index"),
+                data.train_targets[:MAX_SHOWN_SAMPLES],
+                {"units": "V"},
+            ),
+            "voltage": (("sample", "node"), np.asarray(point.voltages)[:, free], {"units": "V"}),
+        },
+        coords={"node": [circuit.node_names[n] for n in free]},
+        attrs={"task": data.task},
+    )

@@ -1,0 +1,209 @@
+"""Training: minibatches, a learning rule, an optimizer and a constraint."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Float
+
+from eqprop_spice.arrays import Array
+from eqprop_spice.constraints.base import AbstractConstraint
+from eqprop_spice.costs.base import AbstractCost
+from eqprop_spice.datasets.base import Data
+from eqprop_spice.errors import ConvergenceError
+from eqprop_spice.operating_point import OperatingPoint
+from eqprop_spice.phases import Free
+from eqprop_spice.rules.base import AbstractRule, Estimate
+from eqprop_spice.substrates.network import Network
+
+EVALUATION_BATCH = 1000
+"""Samples settled at a time for testing; bounds memory."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainingState:
+    """All that the next update depends on.
+
+    Attributes:
+        params: Conductances [S] by group name.
+        optimizer_state: What optax remembers.
+        epoch: Number of epochs done.
+    """
+
+    params: dict[str, Array]
+    optimizer_state: Any
+    epoch: int
+
+
+@dataclasses.dataclass
+class _Tally:
+    """Sums over the samples of an epoch."""
+
+    data: Data
+    cost: AbstractCost
+    num_samples: int = 0
+    num_unconverged: int = 0
+    num_correct: int = 0
+    total_cost: float = 0.0
+    max_error: float = 0.0
+
+    def add(self, outputs: np.ndarray, targets: np.ndarray, converged: np.ndarray) -> None:
+        """Count a batch."""
+        self.num_samples += len(outputs)
+        self.num_unconverged += int((~converged).sum())
+        self.num_correct += int(self.data.correct(outputs, targets)[converged].sum())
+        if converged.any():
+            good, wanted = outputs[converged], targets[converged]
+            self.total_cost += float(self.cost.value(good, wanted).sum())
+            self.max_error = max(self.max_error, float(np.abs(good - wanted).max()))
+
+    def figures(self, prefix: str = "") -> dict[str, float]:
+        """Return means over the samples that converged; a sample that did not is not correct."""
+        counted = self.num_samples - self.num_unconverged
+        figures = {
+            f"{prefix}loss": self.total_cost / counted if counted else float("nan"),
+            f"{prefix}max_error": self.max_error if counted else float("nan"),
+            f"{prefix}num_unconverged": float(self.num_unconverged),
+        }
+        if self.data.task != "regression":
+            figures[f"{prefix}accuracy"] = self.num_correct / max(self.num_samples, 1)
+        return figures
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """Everything that turns a state of training into the next.
+
+    Attributes:
+        substrate: The network.
+        rule: The learning rule.
+        cost: The cost of one output vector.
+        optimizer: An optax optimizer.
+        constraint: What every update is mapped to, if anything.
+        data: The samples.
+        batch_size: Samples per update; 0 for all of them.
+        seed: Seed of the order of the samples.
+        max_unconverged: Share of a batch that may fail to converge before training stops.
+    """
+
+    substrate: Network
+    rule: AbstractRule
+    cost: AbstractCost
+    optimizer: optax.GradientTransformation
+    constraint: AbstractConstraint | None
+    data: Data
+    batch_size: int
+    seed: int
+    max_unconverged: float = 0.1
+
+    def init(self, params: dict[str, np.ndarray]) -> TrainingState:
+        """Return the state before the first update."""
+        arrays = {name: jnp.asarray(value) for name, value in params.items()}
+        if self.constraint is not None:
+            arrays = self.constraint(arrays)
+        return TrainingState(arrays, self.optimizer.init(arrays), 0)
+
+    @functools.cached_property
+    def _update(self):
+        """One update of the conductances from a gradient, compiled."""
+
+        def update(params, optimizer_state, gradient):
+            updates, optimizer_state = self.optimizer.update(gradient, optimizer_state, params)
+            params = optax.apply_updates(params, updates)
+            if self.constraint is not None:
+                params = self.constraint(params)
+            return params, optimizer_state
+
+        return jax.jit(update)
+
+    def _estimate(self, params, inputs, targets) -> Estimate:
+        return self.rule(self.substrate, params, inputs, targets, self.cost)
+
+    @functools.cached_property
+    def _step(self):
+        """Estimate and update; one compiled function where the engine allows it."""
+
+        def step(params, optimizer_state, inputs, targets):
+            estimate = self._estimate(params, inputs, targets)
+            params, optimizer_state = self._update(params, optimizer_state, estimate.gradient)
+            return params, optimizer_state, estimate.outputs, estimate.converged
+
+        return jax.jit(step) if self.substrate.engine.traceable else step
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """Return the sample numbers of each minibatch of an epoch, in a seeded order."""
+        count = len(self.data.train_inputs)
+        size = min(self.batch_size or count, count)
+        if size == count:
+            return [np.arange(count)]
+        order = np.random.default_rng([self.seed, epoch]).permutation(count)
+        return [order[i : i + size] for i in range(0, count, size)]
+
+    def epoch(self, state: TrainingState) -> tuple[TrainingState, dict[str, float]]:
+        """Visit every training sample once.
+
+        Returns:
+            The next state, and loss, accuracy, largest error and number of unconverged samples, as
+            the samples were met: each before the update it contributed to.
+
+        Raises:
+            ConvergenceError: If more than `max_unconverged` of a batch did not converge.
+        """
+        tally = _Tally(self.data, self.cost)
+        params, optimizer_state = state.params, state.optimizer_state
+        for rows in self.batches(state.epoch):
+            inputs, targets = self.data.train_inputs[rows], self.data.train_targets[rows]
+            before = params
+            params, optimizer_state, outputs, converged = self._step(
+                params, optimizer_state, inputs, targets
+            )
+            converged = np.asarray(converged)
+            if (~converged).sum() > self.max_unconverged * len(rows):
+                self._refuse(before, rows, inputs, converged)
+            tally.add(np.asarray(outputs), targets, converged)
+        return TrainingState(params, optimizer_state, state.epoch + 1), tally.figures()
+
+    def _refuse(
+        self, params: dict[str, Array], rows: np.ndarray, inputs: np.ndarray, converged: np.ndarray
+    ) -> None:
+        failed = int(np.argmin(converged))
+        (point,) = self.substrate.settle(params, inputs[failed : failed + 1], [Free()])
+        node = self.substrate.circuit.node_names[int(point.worst_node[0])]
+        raise ConvergenceError(
+            f"{int((~converged).sum())} of {len(rows)} samples of a batch have no operating point; "
+            f"the first is sample {int(rows[failed])}, worst at node '{node}'. Lower the learning "
+            "rate, tighten the Box constraint, or raise training.max_unconverged to drop them."
+        )
+
+    def settle_all(
+        self, params: dict[str, Array], inputs: Float[np.ndarray, "sample input"]
+    ) -> OperatingPoint:
+        """Return the free operating points of many samples."""
+        parts = [
+            self._free(params, inputs[i : i + EVALUATION_BATCH])
+            for i in range(0, len(inputs), EVALUATION_BATCH)
+        ]
+        return jax.tree.map(lambda *arrays: np.concatenate([np.asarray(a) for a in arrays]), *parts)
+
+    @functools.cached_property
+    def _free(self):
+        def settle(params, inputs):
+            return self.substrate.settle(params, inputs, [Free()])[0]
+
+        return jax.jit(settle) if self.substrate.engine.traceable else settle
+
+    def evaluate(self, params: dict[str, Array], *, test: bool) -> dict[str, float]:
+        """Return loss, accuracy and largest error of the training or the test samples."""
+        d = self.data
+        inputs, targets = (
+            (d.test_inputs, d.test_targets) if test else (d.train_inputs, d.train_targets)
+        )
+        point = self.settle_all(params, inputs)
+        tally = _Tally(d, self.cost)
+        tally.add(self.substrate.outputs(point), targets, point.converged)
+        return tally.figures("test_" if test else "train_")
