@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -41,10 +42,11 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
-def add_at(array, indices, values):
+def add_at(array: Array, indices: np.ndarray, values: Array) -> Array:
     """Return the array with values added at indices of its last axis (repeats accumulate)."""
     if isinstance(array, np.ndarray):
-        np.add.at(array, (..., indices), values)
+        where: Any = (..., indices)  # numpy's stub leaves out tuples
+        np.add.at(array, where, values)
         return array
     return array.at[..., indices].add(values)
 

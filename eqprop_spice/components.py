@@ -48,9 +48,8 @@ def resolve(folder: str, kind: Any) -> type:
         ConfigError: If there is none, with the nearest name.
     """
     if not isinstance(kind, str) or not KIND_PATTERN.fullmatch(kind):
-        raise ConfigError(
-            f"expected 'module.Class', got {kind!r}. {suggestion(str(kind), component_names(folder))}"
-        )
+        near = suggestion(str(kind), component_names(folder))
+        raise ConfigError(f"expected 'module.Class', got {kind!r}. {near}")
     if kind not in component_names(folder):
         raise ConfigError(f"there is no '{kind}'. {suggestion(kind, component_names(folder))}")
     module, name = kind.split(".")

@@ -44,7 +44,8 @@ def clamp_error() -> float:
         lower = diode.current(np.float64(-shift - v))
         return conductance * (v - source) + float(upper) - float(lower)
 
-    exact = brentq(leaving, 0.0, source, xtol=1e-15, rtol=1e-15)
+    exact = brentq(leaving, 0.0, source, xtol=1e-15, rtol=np.float64(1e-15))
+    assert isinstance(exact, float)
     return abs(float(circuit.outputs(point.voltages)[0, 0]) - exact)
 
 

@@ -47,10 +47,10 @@ class CircuitTable(_Table):
 class SolverTable(_Table):
     """[ngspice]: tolerances; see `engines.ngspice.NgSpice`."""
 
-    reltol: float = Field(1e-10, gt=0, lt=1)
-    vntol: float = Field(1e-13, gt=0)
-    abstol: float = Field(1e-15, gt=0)
-    residual_tolerance: float = Field(1e-9, gt=0)
+    reltol: float = Field(default=1e-10, gt=0, lt=1)
+    vntol: float = Field(default=1e-13, gt=0)
+    abstol: float = Field(default=1e-15, gt=0)
+    residual_tolerance: float = Field(default=1e-9, gt=0)
 
 
 class OptimizerTable(_Table):
@@ -67,18 +67,18 @@ class TrainingTable(_Table):
     """[training]: how long, in which portions."""
 
     epochs: int = Field(ge=1)
-    batch_size: int = Field(0, ge=0)
+    batch_size: int = Field(default=0, ge=0)
     weights: Literal["reciprocity", "none"] = "reciprocity"
-    evaluate_every: int = Field(1, ge=1)
-    max_unconverged: float = Field(0.1, ge=0, le=1)
+    evaluate_every: int = Field(default=1, ge=1)
+    max_unconverged: float = Field(default=0.1, ge=0, le=1)
 
 
 class GoalTable(_Table):
     """[goal]: when a run has learned: every bound given here holds at the end."""
 
-    max_error: float | None = Field(None, gt=0)
-    train_accuracy: float | None = Field(None, gt=0, le=1)
-    test_accuracy: float | None = Field(None, gt=0, le=1)
+    max_error: float | None = Field(default=None, gt=0)
+    train_accuracy: float | None = Field(default=None, gt=0, le=1)
+    test_accuracy: float | None = Field(default=None, gt=0, le=1)
     stop: bool = False
 
 
@@ -87,7 +87,7 @@ class ExperimentTable(_Table):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     description: str = ""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     engine: Literal["ngspice"] = "ngspice"
     dataset: dict[str, Any]
     circuit: CircuitTable

@@ -1,5 +1,7 @@
 """What a training run recorded, epoch by epoch."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -66,7 +68,7 @@ class History:
 
     def to_xarray(self, attributes: dict[str, str]) -> xr.Dataset:
         """Return a labelled dataset with dimensions `epoch` and `conductance_label`."""
-        variables = {
+        variables: dict[str, Any] = {
             name: ("epoch", np.array(values), {"units": UNITS.get(name, "1")})
             for name, values in self.columns.items()
         }

@@ -15,8 +15,8 @@ Schedule = Literal["constant", "cosine"]
 def scale_by_mean_conductance() -> optax.GradientTransformation:
     r"""Multiply the updates of each group by the square of its mean conductance [S^2].
 
-    A rate alpha of $dg = -\alpha\,dC/dg$ has the unit S^2/V^2, so a value that suits conductances of
-    0.1 S is 10^4 times too large at 1 mS. With this factor the rate is in 1/V^2 and transfers
+    A rate alpha of $dg = -\alpha\,dC/dg$ has the unit S^2/V^2, so a value that suits conductances
+    of 0.1 S is 10^4 times too large at 1 mS. With this factor the rate is in 1/V^2 and transfers
     between conductance ranges.
     """
 

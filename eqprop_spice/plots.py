@@ -5,10 +5,22 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-MAX_LEGEND = 12
-SMALL_NUM_NODES = 24
+FEW_EPOCHS = 30
+"""Up to here every epoch gets a marker, so that a run of one epoch shows too."""
+
+FEW_SAMPLES = 12
+"""Up to here every sample is drawn on its own."""
+
+FEW_NODES = 24
+"""Up to here every node has its own position; above, layers are drawn as histograms."""
+
+MAX_DRAWN_SAMPLES = 150
+"""Samples of the voltage figure, an even choice of a larger set."""
 
 
 def save_figures(history: xr.Dataset, final: xr.Dataset, folder: Path) -> list[Path]:
@@ -35,115 +47,181 @@ def save_figures(history: xr.Dataset, final: xr.Dataset, folder: Path) -> list[P
     return paths
 
 
-def _figure() -> Figure:
-    return Figure(figsize=(6.4, 4.0), layout="constrained")
+def _figure() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _legend(figure: Figure, handles: list, num_columns: int = 4) -> None:
+    """Put the legend above the axes, where it hides no curve."""
+    if handles:
+        labels = [str(handle.get_label()) for handle in handles]
+        figure.legend(handles, labels, loc="outside upper center", ncols=num_columns, fontsize=9)
+
+
+def _curve(axes: Axes, history: xr.Dataset, values: np.ndarray, **style) -> None:
+    """Draw a column over the epochs that have a value: tests are not made in every epoch."""
+    known = np.isfinite(values)
+    marker = "." if known.sum() <= FEW_EPOCHS else None
+    axes.plot(history["epoch"].values[known], values[known], marker=marker, **style)
 
 
 def loss_figure(history: xr.Dataset) -> Figure:
     """Draw the loss in dB over epochs, and the accuracy where there is one."""
-    figure = _figure()
-    axes = figure.subplots()
-    epochs = history["epoch"].values
-    for name, label in (("loss", "training"), ("test_loss", "test")):
+    figure, axes = _figure()
+    for name, label, color in (("loss", "training", "tab:blue"), ("test_loss", "test", "tab:cyan")):
         if name in history:
             with np.errstate(divide="ignore"):
                 decibels = 10.0 * np.log10(history[name].values)
-            axes.plot(epochs, decibels, label=f"{label} loss")
+            _curve(axes, history, decibels, label=f"{label} loss", color=color)
     axes.set(xlabel="Epoch", ylabel=r"Loss [dB re 1 V$^2$]")
-    axes.grid(alpha=0.3)
-    lines = axes.get_lines()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    lines = list(axes.get_lines())
     if "accuracy" in history:
         right = axes.twinx()
-        for name, label in (("accuracy", "training"), ("test_accuracy", "test")):
+        for name, label, color in (
+            ("accuracy", "training", "tab:green"),
+            ("test_accuracy", "test", "tab:red"),
+        ):
             if name in history:
                 percent = 100.0 * history[name].values
-                right.plot(epochs, percent, linestyle="--", alpha=0.7, label=f"{label} accuracy")
+                label = f"{label} accuracy"
+                _curve(right, history, percent, linestyle="--", label=label, color=color)
         right.set(ylabel="Accuracy [%]", ylim=(0, 104))
-        for line, color in zip(right.get_lines(), ("tab:green", "tab:red"), strict=False):
-            line.set_color(color)
-        lines = [*lines, *right.get_lines()]
-    axes.legend(handles=lines, loc="center right")
+        lines += right.get_lines()
+    _legend(figure, lines)
     return figure
 
 
 def conductance_figure(history: xr.Dataset) -> Figure:
     """Draw the recorded conductances over epochs, one color per group."""
-    figure = _figure()
-    axes = figure.subplots()
-    labels = [str(label) for label in history["conductance_label"].values]
-    groups = list(dict.fromkeys(label.split("[")[0] for label in labels))
-    for i, label in enumerate(labels):
-        group = label.split("[")[0]
-        first = labels.index(label) == next(
-            k for k, other in enumerate(labels) if other.split("[")[0] == group
-        )
-        axes.plot(
+    figure, axes = _figure()
+    groups = [str(label).split("[")[0] for label in history["conductance_label"].values]
+    names = list(dict.fromkeys(groups))
+    first_lines = []
+    for k, name in enumerate(names):
+        picked = [i for i, group in enumerate(groups) if group == name]
+        lines = axes.plot(
             history["epoch"].values,
-            history["conductance"].values[:, i],
-            color=f"C{groups.index(group)}",
+            history["conductance"].values[:, picked],
+            color=f"C{k}",
             alpha=0.6,
             linewidth=1.0,
-            label=group if first else None,
+            marker="." if len(history["epoch"]) == 1 else None,
         )
+        lines[0].set_label(f"{name} ({len(picked)} shown)")
+        first_lines.append(lines[0])
     axes.set(xlabel="Epoch", ylabel="Conductance [S]", yscale="log")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(figure, first_lines)
     return figure
+
+
+def _sample_groups(final: xr.Dataset) -> list[tuple[str, np.ndarray]]:
+    """Return labelled sets of samples to color: single ones, classes, or all."""
+    targets = final["target"].values
+    count = len(targets)
+    if count <= FEW_SAMPLES:
+        return [(f"sample {i}", np.array([i])) for i in range(count)]
+    chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_DRAWN_SAMPLES)).astype(int))
+    if final.attrs["task"] == "classes":
+        classes = targets[chosen].argmax(1)
+        return [(f"class {c}", chosen[classes == c]) for c in np.unique(classes)]
+    return [("samples", chosen)]
 
 
 def voltage_figure(final: xr.Dataset) -> Figure:
     """Draw the voltages of the free nodes over the training samples."""
-    figure = _figure()
-    axes = figure.subplots()
+    figure, axes = _figure()
     voltages = final["voltage"].values
     names = [str(name) for name in final["node"].values]
-    if len(names) <= SMALL_NUM_NODES:
-        positions = np.arange(len(names))
-        for sample in range(min(len(voltages), 50)):
-            label = f"sample {sample}" if len(voltages) <= MAX_LEGEND else None
-            axes.plot(positions, voltages[sample], "o", alpha=0.7, markersize=5, label=label)
-        axes.set_xticks(positions, names, rotation=60, fontsize=8)
+    handles = []
+    if len(names) <= FEW_NODES:
+        groups = _sample_groups(final)
+        offsets = np.linspace(-0.25, 0.25, len(groups)) if len(groups) > 1 else np.zeros(1)
+        for k, (label, samples) in enumerate(groups):
+            positions = np.broadcast_to(np.arange(len(names)) + offsets[k], voltages[samples].shape)
+            handles += axes.plot(
+                positions.ravel(),
+                voltages[samples].ravel(),
+                "o",
+                alpha=0.6,
+                markersize=4,
+                color=colormaps["tab20"](k % 20) if len(groups) > 10 else f"C{k}",
+                label=label,
+            )
+        axes.set_xticks(range(len(names)), names, rotation=60, fontsize=8)
         axes.set(xlabel="Node", ylabel="Voltage in the free phase [V]")
-        if len(voltages) <= MAX_LEGEND:
-            axes.legend(fontsize=8)
     else:
-        layers = list(dict.fromkeys(name.split("_")[0] for name in names))
-        for layer in layers:
+        for layer in dict.fromkeys(name.split("_")[0] for name in names):
             picked = [i for i, name in enumerate(names) if name.split("_")[0] == layer]
-            axes.hist(voltages[:, picked].ravel(), bins=80, alpha=0.6, label=f"nodes {layer}")
-        axes.set(xlabel="Voltage in the free phase [V]", ylabel="Samples x nodes", yscale="log")
-        axes.legend()
-    axes.grid(alpha=0.3)
+            values = voltages[:, picked].ravel()
+            label = f"nodes {layer}_* ({len(picked)})"
+            bars = axes.hist(values[np.isfinite(values)], bins=80, alpha=0.6, label=label)
+            handles.append(bars[2])
+        axes.set(xlabel="Voltage in the free phase [V]", ylabel="Number of samples x nodes")
+        axes.set_yscale("log")
+    _legend(figure, handles, 6)
     return figure
 
 
 def prediction_figure(final: xr.Dataset) -> Figure:
-    """Draw predictions against targets: a confusion table for classes, points otherwise."""
-    figure = _figure()
-    axes = figure.subplots()
+    """Draw predictions against targets: a confusion table, single samples, or points."""
     outputs, targets = final["output"].values, final["target"].values
+    figure, axes = _figure()
     if final.attrs["task"] == "classes":
-        num_classes = outputs.shape[1]
-        table = np.zeros((num_classes, num_classes), int)
-        valid = np.isfinite(outputs).all(1)
-        np.add.at(table, (targets[valid].argmax(1), outputs[valid].argmax(1)), 1)
-        axes.imshow(table, cmap="Blues")
-        for i in range(num_classes):
-            for j in range(num_classes):
-                if table[i, j]:
-                    dark = table[i, j] > table.max() / 2
-                    color = "white" if dark else "black"
-                    axes.text(j, i, str(table[i, j]), ha="center", va="center", color=color)
-        ticks = range(num_classes)
-        axes.set(xlabel="Predicted class", ylabel="True class", xticks=ticks, yticks=ticks)
-        axes.set_title(f"{valid.sum()} training samples")
-        return figure
-    low = float(min(targets.min(), np.nanmin(outputs)))
-    high = float(max(targets.max(), np.nanmax(outputs)))
-    axes.plot([low, high], [low, high], color="gray", linewidth=1, label="prediction = target")
-    for k in range(outputs.shape[1]):
-        axes.plot(targets[:, k], outputs[:, k], "o", alpha=0.7, label=f"output {k}")
-    axes.set(xlabel="Target [V]", ylabel="Output in the free phase [V]")
-    axes.grid(alpha=0.3)
-    axes.legend()
+        _confusion(axes, outputs, targets)
+    elif len(outputs) <= FEW_SAMPLES:
+        _single_samples(figure, axes, outputs, targets)
+    else:
+        _points(figure, axes, outputs, targets)
     return figure
+
+
+def _confusion(axes: Axes, outputs: np.ndarray, targets: np.ndarray) -> None:
+    """Draw how many samples of each class were taken for which."""
+    num_classes = outputs.shape[1]
+    table = np.zeros((num_classes, num_classes), int)
+    valid = np.isfinite(outputs).all(1)
+    truth, predicted = targets[valid].argmax(1), outputs[valid].argmax(1)
+    np.add.at(table, (truth, predicted), 1)
+    axes.grid(visible=False)
+    axes.imshow(table, cmap="Blues")
+    for i, j in np.argwhere(table).tolist():
+        color = "white" if table[i, j] > table.max() / 2 else "black"
+        axes.text(j, i, str(table[i, j]), ha="center", va="center", color=color)
+    ticks = range(num_classes)
+    axes.set(xlabel="Predicted class", ylabel="True class", xticks=ticks, yticks=ticks)
+    right = int(np.trace(table))
+    axes.set_title(f"{right} of {len(outputs)} training samples right", fontsize=10)
+
+
+def _single_samples(figure: Figure, axes: Axes, outputs: np.ndarray, targets: np.ndarray) -> None:
+    """Draw output and target of each sample side by side: points on a line would coincide."""
+    samples = np.arange(len(outputs))
+    offsets = np.linspace(-0.15, 0.15, outputs.shape[1]) if outputs.shape[1] > 1 else [0.0]
+    handles = []
+    for k, offset in enumerate(offsets):
+        at, color = samples + offset, f"C{k}"
+        handles += axes.plot(
+            at, targets[:, k], "_", markersize=22, color=color, label=f"target {k}"
+        )
+        handles += axes.plot(at, outputs[:, k], "o", color=color, label=f"output {k}")
+    axes.axhline(0.0, color="gray", linewidth=0.8)
+    axes.set(xlabel="Training sample", ylabel="Target, and output in the free phase [V]")
+    axes.set(xticks=samples, xlim=(-0.5, len(samples) - 0.5))
+    axes.margins(y=0.12)
+    _legend(figure, handles, 6)
+
+
+def _points(figure: Figure, axes: Axes, outputs: np.ndarray, targets: np.ndarray) -> None:
+    """Draw outputs over targets."""
+    bounds = [float(targets.min()), float(targets.max())]
+    handles = axes.plot(bounds, bounds, color="gray", linewidth=1, label="output = target")
+    for k in range(outputs.shape[1]):
+        label = f"output {k}"
+        handles += axes.plot(targets[:, k], outputs[:, k], "o", alpha=0.5, label=label)
+    axes.set(xlabel="Target [V]", ylabel="Output in the free phase [V]")
+    _legend(figure, handles, 6)

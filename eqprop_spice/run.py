@@ -169,14 +169,14 @@ class Run:
     def save_checkpoint(self, state: TrainingState, history: History) -> None:
         """Write all that the next update depends on."""
         leaves = jax.tree.leaves(state.optimizer_state)
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            epoch=state.epoch,
+        arrays: dict[str, Any] = {
+            "epoch": state.epoch,
             **{f"param.{name}": np.asarray(value) for name, value in state.params.items()},
             **{f"optimizer.{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)},
             **{f"history.{name}": value for name, value in history.arrays().items()},
-        )
+        }
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
         write_atomically(self.path / "checkpoint.npz", buffer.getvalue())
 
     def load_checkpoint(self, experiment: Experiment) -> tuple[TrainingState, History]:
@@ -266,8 +266,9 @@ def _continue(run: Run, experiment: Experiment, progress: Progress | None) -> No
     state, history = run.load_checkpoint(experiment)
     run.save_checkpoint(state, history)
     saved = time.monotonic()
+    done = table.goal.stop and _goal_reached(experiment, state)
     try:
-        while state.epoch < table.training.epochs and not _stop_early(experiment, history):
+        while state.epoch < table.training.epochs and not done:
             started = time.perf_counter()
             state, figures = trainer.epoch(state)
             params = {name: np.asarray(value) for name, value in state.params.items()}
@@ -278,6 +279,7 @@ def _continue(run: Run, experiment: Experiment, progress: Progress | None) -> No
                 figures |= trainer.evaluate(state.params, test=True)
             figures["seconds"] = time.perf_counter() - started
             history.append(figures, params)
+            done = table.goal.stop and _goal_reached(experiment, state)
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 run.save_checkpoint(state, history)
                 saved = time.monotonic()
@@ -291,17 +293,11 @@ def _continue(run: Run, experiment: Experiment, progress: Progress | None) -> No
     _finish(run, experiment, state, history)
 
 
-def _stop_early(experiment: Experiment, history: History) -> bool:
-    """Whether the goal asks to stop, and the last epoch reached it."""
-    goal = experiment.table.goal
-    if not goal.stop or not len(history):
-        return False
-    last = {name: values[-1] for name, values in history.columns.items()}
-    figures = {
-        "train_max_error": last.get("max_error", math.nan),
-        "train_accuracy": last.get("accuracy", math.nan),
-        "test_accuracy": last.get("test_accuracy", math.nan),
-    }
+def _goal_reached(experiment: Experiment, state: TrainingState) -> bool:
+    """Whether the network as it is now reaches the goal."""
+    figures = experiment.trainer.evaluate(state.params, test=False)
+    if len(experiment.data.test_inputs):
+        figures |= experiment.trainer.evaluate(state.params, test=True)
     return bool(has_learned(experiment, figures))
 
 

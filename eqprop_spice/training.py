@@ -112,7 +112,7 @@ class Trainer:
     def _update(self):
         """One update of the conductances from a gradient, compiled."""
 
-        def update(params, optimizer_state, gradient):
+        def update(params: dict[str, Array], optimizer_state: Any, gradient: dict[str, Array]):
             updates, optimizer_state = self.optimizer.update(gradient, optimizer_state, params)
             params = optax.apply_updates(params, updates)
             if self.constraint is not None:
@@ -121,7 +121,7 @@ class Trainer:
 
         return jax.jit(update)
 
-    def _estimate(self, params, inputs, targets) -> Estimate:
+    def _estimate(self, params: dict[str, Array], inputs: Array, targets: Array) -> Estimate:
         return self.rule(self.substrate, params, inputs, targets, self.cost)
 
     @functools.cached_property
@@ -155,7 +155,8 @@ class Trainer:
             ConvergenceError: If more than `max_unconverged` of a batch did not converge.
         """
         tally = _Tally(self.data, self.cost)
-        params, optimizer_state = state.params, state.optimizer_state
+        params: dict[str, Array] = state.params
+        optimizer_state = state.optimizer_state
         for rows in self.batches(state.epoch):
             inputs, targets = self.data.train_inputs[rows], self.data.train_targets[rows]
             before = params

@@ -44,8 +44,8 @@ class _Table(AbstractDataset):
         """Return the standardized samples of the split."""
         features, labels = self._table()
 
-        def split(features, labels):
-            return train_test_split(
+        def split(features: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
+            return train_test_split(  # pyright: ignore[reportReturnType]
                 features,
                 labels,
                 test_size=self.test_size,
@@ -57,11 +57,14 @@ class _Table(AbstractDataset):
         if self.validation:
             train, test, train_labels, test_labels = split(train, train_labels)
         scaler = StandardScaler().fit(train)
+        standardized, standardized_test = (
+            np.asarray(scaler.transform(features), float) for features in (train, test)
+        )
         num_classes = len(np.unique(labels))
         return Data(
-            self.scale * scaler.transform(train),
+            self.scale * standardized,
             one_hot(train_labels, num_classes, self.target_on, self.target_off),
-            self.scale * scaler.transform(test),
+            self.scale * standardized_test,
             one_hot(test_labels, num_classes, self.target_on, self.target_off),
             "classes",
         )

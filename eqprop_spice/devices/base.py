@@ -20,7 +20,9 @@ class AbstractTwoTerminal:
         """Whether the device has a parameter that learning may change."""
         return False
 
-    def current(self, voltage: Float[Array, "*shape"], value=None) -> Float[Array, "*shape"]:
+    def current(
+        self, voltage: Float[Array, "*shape"], value: Array = None
+    ) -> Float[Array, "*shape"]:
         """Return the current into the first terminal [A].
 
         Args:
@@ -29,11 +31,15 @@ class AbstractTwoTerminal:
         """
         raise NotImplementedError
 
-    def conductance(self, voltage: Float[Array, "*shape"], value=None) -> Float[Array, "*shape"]:
+    def conductance(
+        self, voltage: Float[Array, "*shape"], value: Array = None
+    ) -> Float[Array, "*shape"]:
         """Return the small-signal conductance, the derivative of the current [S]."""
         raise NotImplementedError
 
-    def co_content(self, voltage: Float[Array, "*shape"], value=None) -> Float[Array, "*shape"]:
+    def co_content(
+        self, voltage: Float[Array, "*shape"], value: Array = None
+    ) -> Float[Array, "*shape"]:
         r"""Return the co-content $\int_0^v i(v')\,dv'$ [W]."""
         raise NotImplementedError
 

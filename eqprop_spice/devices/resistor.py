@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from eqprop_spice.arrays import Array
 from eqprop_spice.devices.base import AbstractTwoTerminal
 
 
@@ -14,15 +15,15 @@ class Resistor(AbstractTwoTerminal):
         """A resistor learns its conductance."""
         return True
 
-    def current(self, voltage, value=None):
+    def current(self, voltage, value: Array = None):
         """Return $g v$ [A]."""
         return value * voltage
 
-    def conductance(self, voltage, value=None):
+    def conductance(self, voltage, value: Array = None):
         """Return g [S]."""
         return value + 0.0 * voltage
 
-    def co_content(self, voltage, value=None):
+    def co_content(self, voltage, value: Array = None):
         """Return $g v^2 / 2$ [W]."""
         return 0.5 * value * voltage**2
 

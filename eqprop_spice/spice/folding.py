@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-from eqprop_spice.circuit import Circuit, Product
+from eqprop_spice.circuit import Circuit, Product, add_at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,19 +46,17 @@ def fold(
         g = np.asarray(params[group.name])
         if isinstance(group.layout, Product):
             one, two = fixed[first], fixed[second]
-            np.add.at(conductance, second[~two], g[one][:, ~two].sum(0))
-            np.add.at(conductance, first[~one], g[~one][:, two].sum(1))
-            np.add.at(currents, (slice(None), second[~two]), held[:, first[one]] @ g[one][:, ~two])
-            np.add.at(
-                currents, (slice(None), first[~one]), held[:, second[two]] @ g[~one][:, two].T
-            )
+            add_at(conductance, second[~two], g[one][:, ~two].sum(0))
+            add_at(conductance, first[~one], g[~one][:, two].sum(1))
+            add_at(currents, second[~two], held[:, first[one]] @ g[one][:, ~two])
+            add_at(currents, first[~one], held[:, second[two]] @ g[~one][:, two].T)
             a, b = np.meshgrid(first[~one], second[~two], indexing="ij")
             rest = (a.ravel(), b.ravel(), g[~one][:, ~two].ravel())
         else:
             one, two = fixed[first] & ~fixed[second], fixed[second] & ~fixed[first]
             for free, source, which in ((second, first, one), (first, second, two)):
-                np.add.at(conductance, free[which], g[which])
-                np.add.at(currents, (slice(None), free[which]), held[:, source[which]] * g[which])
+                add_at(conductance, free[which], g[which])
+                add_at(currents, free[which], held[:, source[which]] * g[which])
             keep = ~(fixed[first] | fixed[second])
             rest = (first[keep], second[keep], g[keep])
         branches += list(zip(*(array.tolist() for array in rest), strict=True))

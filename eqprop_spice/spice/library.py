@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from jaxtyping import Complex, Float
@@ -76,7 +76,10 @@ def _empty_surroundings() -> Iterator[None]:
 
 def _library_class():
     """Return the subclass of PySpice's binding; importing PySpice takes a second."""
-    from PySpice.Spice.NgSpice.Shared import NgSpiceShared, ffi
+    from PySpice.Spice.NgSpice import Shared
+
+    NgSpiceShared = Shared.NgSpiceShared
+    ffi: Any = Shared.ffi
 
     class Library(NgSpiceShared):
         """PySpice's binding with callbacks that do no more than they must."""
@@ -122,11 +125,13 @@ def _library_class():
 
         @staticmethod
         def _get_isrc_data(current, time, node, ngspice_id, user_data):
-            feed = Library.feed
+            feed: Any = Library.feed
             current[0] = feed.row[feed.columns[ffi.string(node)]]
             return 0
 
-        _get_vsrc_data = _get_isrc_data
+        @staticmethod
+        def _get_vsrc_data(voltage, time, node, ngspice_id, user_data):
+            return Library._get_isrc_data(voltage, time, node, ngspice_id, user_data)
 
     return Library, ffi
 
@@ -150,7 +155,7 @@ class Session:
                 raise NetlistError(f"{INSTALL_HINT} ({error})") from error
             finally:
                 unsupported.setLevel(previous)
-        self._api = self._library._ngspice_shared
+        self._api: Any = self._library._ngspice_shared
         self._process = os.getpid()
         self._num_commands = 0
         self._loaded: list | None = None

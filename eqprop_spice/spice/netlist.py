@@ -5,6 +5,7 @@ finite floats, and everything else is written here.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -17,7 +18,7 @@ ACCURATE_OPTIONS = ".options reltol=1e-10 vntol=1e-13 abstol=1e-15 gmin=1e-12"
 """Tolerances far below a nudge: ngspice's default reltol of 1e-3 drowns it."""
 
 
-def number(value: float) -> str:
+def number(value: Any) -> str:
     """Return a float with all its digits, in a form that ngspice reads.
 
     Numpy's own repr (`np.float64(1.0)`) would be taken for a name, without an error.
