@@ -28,6 +28,10 @@ NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 """What a name may be. ngspice executes what follows a newline in a name: nothing else may pass."""
 
 
+RESERVED_NAMES = frozenset({"ac", "all", "alli", "allv", "ally"})
+"""Node names that ngspice takes for a keyword or for a list of vectors."""
+
+
 def check_name(name: str, what: str) -> str:
     """Return the name if it is safe in a netlist.
 
@@ -252,7 +256,8 @@ class Circuit:
                 raise NetlistError(
                     f"Group '{name}' has conductances of shape {values.shape}; expected {shape}."
                 )
-            good = np.isfinite(values) & (values > 0)
+            with np.errstate(divide="ignore", over="ignore"):
+                good = np.isfinite(values) & (values > 0) & np.isfinite(1.0 / values)
             if not good.all():
                 where = np.unravel_index(int(np.argmin(good)), shape)
                 index = ", ".join(str(int(i)) for i in where)
@@ -396,10 +401,19 @@ class Circuit:
         params: Mapping[str, Array],
         voltages: Float[Array, "batch node"],
         injected: Float[Array, "batch output"],
+        *,
+        voltage_floor: float = 0.0,
     ) -> Float[Array, "batch free"]:
         """Return a bound on the currents that meet in each free node [A].
 
         The residual of a solution in floating point is rounding relative to this scale.
+
+        Args:
+            params: Conductances [S] by group name.
+            voltages: All node voltages [V].
+            injected: Current into each output [A].
+            voltage_floor: Drop that every device counts with at least [V], so that a circuit at
+                rest has a scale too.
         """
         magnitude = np.zeros(voltages.shape)
         for group in self.groups:
@@ -407,7 +421,8 @@ class Circuit:
             if group.device.trainable:
                 # g (|a| + |b|) per branch: the branch law applied to +|a| and -|b|.
                 g = np.asarray(params[group.name])
-                a, b = np.abs(voltages[:, layout.first]), np.abs(voltages[:, layout.second])
+                a = np.abs(voltages[:, layout.first]) + voltage_floor
+                b = np.abs(voltages[:, layout.second])
                 if isinstance(layout, Product):
                     add_at(magnitude, layout.first, a * g.sum(1) + b @ g.T)
                     add_at(magnitude, layout.second, b * g.sum(0) + a @ g)
@@ -416,7 +431,9 @@ class Circuit:
                     add_at(magnitude, layout.second, g * (a + b))
             else:
                 one, two = layout.pairs()
-                current = np.abs(group.device.current(voltages[:, one] - voltages[:, two]))
+                drop = voltages[:, one] - voltages[:, two]
+                current = np.abs(group.device.current(drop))
+                current += voltage_floor * group.device.conductance(drop)
                 add_at(magnitude, one, current)
                 add_at(magnitude, two, current)
         add_at(magnitude, self.output_nodes[:, 0], np.abs(injected))
@@ -449,6 +466,8 @@ class CircuitBuilder:
     def add_node(self, name: str) -> int:
         """Add a node and return its index."""
         check_name(name, "node")
+        if name in RESERVED_NAMES:
+            raise NetlistError(f"Node '{name}' has a name that ngspice reserves; choose another.")
         if name in self._node_indices:
             raise NetlistError(f"Node '{name}' exists already; node names are unique.")
         self._node_indices[name] = len(self._node_names)
@@ -465,6 +484,13 @@ class CircuitBuilder:
         check_name(name, "group")
         if name in self._names:
             raise NetlistError(f"Group '{name}' exists already; group names are unique.")
+        for other in self._names:
+            short, long = sorted((name, other), key=len)
+            if re.fullmatch(rf"{short}(_\d+)+", long):
+                raise NetlistError(
+                    f"Groups '{short}' and '{long}' could give two devices one name, since a "
+                    f"device is named by its group and its number; rename '{long}'."
+                )
         self._names.add(name)
         return name
 
@@ -567,6 +593,10 @@ def _check_circuit(circuit: Circuit) -> None:
                     "put a resistive layer before the amplifier."
                 )
     for plus, minus in circuit.output_nodes.tolist():
+        if plus == GROUND:
+            raise NetlistError(
+                "The positive node of an output is ground; swap the two nodes of that output."
+            )
         for node in (plus, minus):
             if node not in free and node != GROUND:
                 raise NetlistError(
@@ -578,6 +608,14 @@ def _check_circuit(circuit: Circuit) -> None:
             raise NetlistError(
                 f"Source group '{s.name}' follows input {int(s.columns.max())}, but there are "
                 f"{circuit.num_inputs} inputs."
+            )
+    models: dict[str, str] = {}
+    for card in filter(None, (group.device.model_card() for group in circuit.groups)):
+        name = card.split()[1]
+        if models.setdefault(name, card) != card:
+            raise NetlistError(
+                f"Two different diodes have the model name '{name}', and ngspice would take one "
+                "for both; give them different names."
             )
     label = _components(circuit, through_fixed=True)
     anchored = set(label[held].tolist())

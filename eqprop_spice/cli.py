@@ -1,9 +1,9 @@
 """The command line: train, netlist, show, doctor."""
 
+import dataclasses
 import json
 import math
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from eqprop_spice.errors import ConfigError, ConvergenceError, NetlistError
 
@@ -25,6 +26,9 @@ errors = Console(stderr=True)
 
 PLAIN_REPORTS = 20
 """Lines a run prints when it is not on a terminal."""
+
+RATE_SMOOTHING = 0.2
+"""Share of the newest epoch in the shown samples per second."""
 
 FileArgument = Annotated[Path, typer.Argument(help="An experiment's TOML file.")]
 SetOption = Annotated[
@@ -53,8 +57,7 @@ class _Reporter:
 
     def __init__(self, epochs: int, num_samples: int) -> None:
         self._epochs, self._num_samples = epochs, num_samples
-        self._started = time.perf_counter()
-        self._first: int | None = None
+        self._seconds: float | None = None
         self._live = console.is_terminal
         self._progress = Progress(
             TextColumn("epoch {task.completed}/{task.total}"),
@@ -76,10 +79,13 @@ class _Reporter:
 
     def __call__(self, epoch: int, figures: dict[str, float]) -> None:
         """Show an epoch."""
-        if self._first is None:
-            self._first = epoch - 1
-        elapsed = time.perf_counter() - self._started
-        rate = (epoch - self._first) * self._num_samples / max(elapsed, 1e-9)
+        if self._seconds is None:
+            # A resumed run does not begin at the first epoch.
+            self._seconds = figures["seconds"]
+            self._progress.reset(self._task, completed=epoch - 1)
+        # The first epochs compile; a running mean forgets them.
+        self._seconds += RATE_SMOOTHING * (figures["seconds"] - self._seconds)
+        rate = self._num_samples / max(self._seconds, 1e-9)
         line = f"{_described(figures)}  {rate:,.0f} samples/s"
         if self._live:
             self._progress.update(self._task, completed=epoch, description=line)
@@ -111,13 +117,13 @@ def train(
         chosen = [*assignments, *([f"seed={seed}"] if seed is not None else [])]
         experiment = Experiment.load(file, chosen)
         run = Run.create(experiment, out)
-    errors.print(f"run folder: {run.path}", highlight=False)
+    _say(f"run folder: {run.path}", errors)
     reporter = _Reporter(experiment.table.training.epochs, len(experiment.data.train_inputs))
     try:
         with reporter:
             run = train_run(resume=run.path, progress=reporter)
     except KeyboardInterrupt:
-        errors.print(f"Interrupted. Continue with: eqprop-spice train --resume {run.path}")
+        _say(f"Interrupted. Continue with: eqprop-spice train --resume {run.path}", errors)
         raise typer.Exit(130) from None
     except OSError as error:
         raise ConfigError(
@@ -125,7 +131,12 @@ def train(
             f"space and continue with: eqprop-spice train --resume {run.path}"
         ) from error
     _print_results(run.results)
-    console.print(f"figures, netlists and history: {run.path}", highlight=False, soft_wrap=True)
+    _say(f"figures, netlists and history: {run.path}")
+
+
+def _say(text: str, where: Console = console) -> None:
+    """Print a line as it is: no wrapping, and no markup in the brackets of a path."""
+    where.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def _print_results(results: dict[str, Any]) -> None:
@@ -156,6 +167,8 @@ def netlist(
     if phase not in ("free", "nudged"):
         raise ConfigError(f"--phase is '{phase}'; it must be free or nudged.")
     if file.is_dir():
+        if assignments:
+            raise ConfigError("--set changes an experiment's file; a run folder stays as it ran.")
         run = Run.open(file)
         experiment, params = run.experiment, run.params
     else:
@@ -187,7 +200,24 @@ def show(
     _print_results(run.results)
     if run.results["finished"]:
         for path in save_figures(run.history, run.final, run.path / "figures"):
-            console.print(str(path), highlight=False, soft_wrap=True)
+            _say(str(path))
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    samples: Annotated[int, typer.Option(help="How many samples to simulate.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Simulate a trained network's predictions again in ngspice, and compare."""
+    from eqprop_spice.run import Run
+    from eqprop_spice.verify import verify as verify_run
+
+    result = dataclasses.asdict(verify_run(Run.open(folder), num_samples=samples))
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        _print_results(result)
 
 
 @app.command()
@@ -209,11 +239,12 @@ def main() -> None:
     try:
         app()
     except (ConfigError, NetlistError, ConvergenceError) as error:
-        errors.print(f"[bold red]error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error}.")
 
 
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+def _fail(message: str) -> None:
+    text = Text("error: ", style="bold red").append(message, style="not bold default")
+    errors.print(text, soft_wrap=True)
+    sys.exit(2)

@@ -8,7 +8,7 @@ import re
 import typing
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
 
 import eqprop_spice
 from eqprop_spice.devices.diode import PRESETS, Shockley
@@ -16,12 +16,59 @@ from eqprop_spice.errors import ConfigError
 
 KIND_PATTERN = re.compile(r"[a-z][a-z0-9_]*\.[A-Z][A-Za-z0-9]*")
 
+EXPECTED = {
+    "bool_type": "true or false",
+    "dataclass_exact_type": "the name of a preset or a table with its parameters",
+    "dict_type": "a table",
+    "finite_number": "a finite number",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "model_type": "a table",
+    "string_pattern_mismatch": "a name of lower-case letters, digits and underscores that begins "
+    "with a letter",
+    "string_type": "a text in quotes",
+    "tuple_type": "a list",
+}
+"""What pydantic's complaints mean to somebody who writes TOML."""
+
 
 def suggestion(name: str, valid: typing.Iterable[str]) -> str:
     """Return a sentence that names the nearest valid name, or all of them."""
     valid = list(valid)
+    if not valid:
+        return "There is none."
     near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     return f"Did you mean '{near[0]}'?" if near else f"Valid: {', '.join(sorted(valid))}."
+
+
+def complaint(error: ValidationError, model: Any) -> tuple[tuple[int | str, ...], str]:
+    """Return where a table is wrong, and a sentence: what was expected, what came.
+
+    Args:
+        error: What pydantic says of the table.
+        model: The pydantic model of the table.
+    """
+    # A mistyped key is also a missing one; the mistyped one is what the user has to see.
+    all_errors = error.errors(include_url=False)
+    first = next((e for e in all_errors if e["type"] == "extra_forbidden"), all_errors[0])
+    location, kind, value = first["loc"], first["type"], first.get("input")
+    shown = str(value).lower() if isinstance(value, bool) else repr(value)
+    if kind == "extra_forbidden":
+        for part in location[:-1]:
+            model = model.model_fields[str(part)].annotation
+        return location, f"unknown key. {suggestion(str(location[-1]), model.model_fields)}"
+    if kind == "missing":
+        return location, "this key is missing."
+    if kind == "literal_error":
+        expected = first.get("ctx", {}).get("expected", "")
+        names = [name.strip("' ") for name in expected.replace(" or ", ",").split(",")]
+        return location, f"expected {expected}, got {shown}. {suggestion(str(value), names)}"
+    if kind == "value_error":
+        return location, first["msg"].removeprefix("Value error, ")
+    if kind in EXPECTED:
+        return location, f"expected {EXPECTED[kind]}, got {shown}."
+    return location, f"{first['msg'][0].lower()}{first['msg'][1:]}, got {shown}."
 
 
 def component_names(folder: str) -> list[str]:
@@ -47,6 +94,8 @@ def resolve(folder: str, kind: Any) -> type:
     Raises:
         ConfigError: If there is none, with the nearest name.
     """
+    if kind is None:
+        raise ConfigError(f"this key is missing. {suggestion('', component_names(folder))}")
     if not isinstance(kind, str) or not KIND_PATTERN.fullmatch(kind):
         near = suggestion(str(kind), component_names(folder))
         raise ConfigError(f"expected 'module.Class', got {kind!r}. {near}")
@@ -63,10 +112,12 @@ def _diode(value: Any) -> Any:
             raise ValueError(f"there is no diode '{value}'. {suggestion(value, PRESETS)}")
         return PRESETS[value]
     if isinstance(value, dict):
+        model = arguments_model(Shockley)
         try:
-            return Shockley(**value)
-        except TypeError as error:
-            raise ValueError(f"a diode's table is wrong: {error}") from error
+            return Shockley(**dict(model.model_validate(value)))
+        except ValidationError as error:
+            location, sentence = complaint(error, model)
+            raise ValueError(f"{'.'.join(map(str, location))}: {sentence}") from error
     return value
 
 

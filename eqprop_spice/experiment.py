@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from eqprop_spice.circuit import Circuit
 from eqprop_spice.components import (
     arguments_model,
     build,
+    complaint,
     frozen_lists,
     resolve,
     suggestion,
@@ -21,6 +23,7 @@ from eqprop_spice.components import (
 from eqprop_spice.constraints.base import AbstractConstraint
 from eqprop_spice.datasets.base import Data
 from eqprop_spice.engines.base import AbstractEngine
+from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice import NgSpice
 from eqprop_spice.errors import ConfigError, NetlistError
 from eqprop_spice.layers.base import layered_circuit
@@ -51,6 +54,7 @@ class SolverTable(_Table):
     vntol: float = Field(default=1e-13, gt=0)
     abstol: float = Field(default=1e-15, gt=0)
     residual_tolerance: float = Field(default=1e-9, gt=0)
+    warm: bool = True
 
 
 class OptimizerTable(_Table):
@@ -68,6 +72,7 @@ class TrainingTable(_Table):
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(default=0, ge=0)
+    shuffle: bool = True
     weights: Literal["reciprocity", "none"] = "reciprocity"
     evaluate_every: int = Field(default=1, ge=1)
     max_unconverged: float = Field(default=0.1, ge=0, le=1)
@@ -88,7 +93,7 @@ class ExperimentTable(_Table):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     description: str = ""
     seed: int = Field(default=0, ge=0)
-    engine: Literal["ngspice"] = "ngspice"
+    engine: Literal["ngspice", "native"] = "ngspice"
     dataset: dict[str, Any]
     circuit: CircuitTable
     initializer: dict[str, Any]
@@ -132,7 +137,8 @@ class Experiment:
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            near = suggestion(path.stem, [p.stem for p in path.parent.glob("*.toml")])
+            files = [str(p) for p in path.parent.glob("*.toml")]
+            near = suggestion(str(path), files) if files else "Its folder has no TOML file."
             raise ConfigError(f"There is no file {path}. {near}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} cannot be read: {error}.") from error
@@ -149,6 +155,7 @@ class Experiment:
             raise ConfigError(f"{source} is not valid TOML: {error}.") from error
         for assignment in overrides or []:
             _override(content, assignment)
+        _check_finite(content, source, text, ())
         try:
             table = ExperimentTable.model_validate(frozen_lists(content))
         except ValidationError as error:
@@ -164,7 +171,8 @@ class Experiment:
         self.trainer  # noqa: B018
         if self.table.goal.test_accuracy is not None and not len(self.data.test_inputs):
             raise ConfigError(
-                f"{self.source}: [goal] test_accuracy needs test samples, but the dataset has none."
+                f"{self._at('goal', 'test_accuracy')}: this goal needs test samples, but the "
+                "dataset has none."
             )
 
     def to_toml(self) -> str:
@@ -176,7 +184,8 @@ class Experiment:
             return build(folder, table)
         except ConfigError as error:
             # A component names the field it refuses; point at that line where there is one.
-            key = next((key for key in table if key in str(error).split()), "kind")
+            words = str(error).split()
+            key = min((k for k in table if k in words), key=words.index, default="kind")
             raise ConfigError(f"{self._at(*location, key)}: {error}") from error
         except ValidationError as error:
             model = arguments_model(resolve(folder, table["kind"]))
@@ -216,6 +225,8 @@ class Experiment:
     @functools.cached_property
     def engine(self) -> AbstractEngine:
         """The engine with its tolerances."""
+        if self.table.engine == "native":
+            return Native()
         return NgSpice(**self.table.ngspice.model_dump())
 
     @functools.cached_property
@@ -265,7 +276,8 @@ class Experiment:
                 options=optimizer.options,
             )
         except ConfigError as error:
-            raise ConfigError(f"{self._at('optimizer', 'kind')}: {error}") from error
+            key = "options" if "options" in str(error) else "kind"
+            raise ConfigError(f"{self._at('optimizer', key)}: {error}") from error
         return Trainer(
             self.network,
             self.rule,
@@ -275,7 +287,8 @@ class Experiment:
             self.data,
             training.batch_size,
             self.table.seed,
-            training.max_unconverged,
+            max_unconverged=training.max_unconverged,
+            shuffle=training.shuffle,
         )
 
 
@@ -286,9 +299,10 @@ def _override(content: dict[str, Any], assignment: str) -> None:
     if not equals or not all(parts):
         raise ConfigError(f"--set takes key=value, such as training.epochs=10; got '{assignment}'.")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        value = text.strip()
+        parsed = {}
+    value = parsed["value"] if len(parsed) == 1 else text.strip()
     target: Any = content
     for part in parts[:-1]:
         if isinstance(target, list):
@@ -296,8 +310,8 @@ def _override(content: dict[str, Any], assignment: str) -> None:
         elif isinstance(target, dict):
             target = target.setdefault(part, {})
     if isinstance(target, list):
-        item = _list_item(target, parts[-1], assignment)
-        target[target.index(item)] = value
+        _list_item(target, parts[-1], assignment)
+        target[int(parts[-1])] = value
     elif isinstance(target, dict):
         target[parts[-1]] = value
     else:
@@ -327,28 +341,18 @@ def _config_error(
     model: type[BaseModel],
 ) -> ConfigError:
     """Return the first complaint of pydantic as one sentence with its place."""
-    first = error.errors(include_url=False)[0]
-    location = (*prefix, *first["loc"])
-    kind, value = first["type"], first.get("input")
-    if kind == "extra_forbidden":
-        valid = _valid_keys(model, first["loc"])
-        message = f"unknown key. {suggestion(str(location[-1]), valid)}"
-    elif kind == "missing":
-        message = "this key is missing."
-    elif kind == "literal_error":
-        expected = first.get("ctx", {}).get("expected", "")
-        names = [name.strip("' ") for name in expected.replace(" or ", ",").split(",")]
-        message = f"expected {expected}, got {value!r}. {suggestion(str(value), names)}"
-    elif kind == "value_error":
-        message = first["msg"].removeprefix("Value error, ")
-    else:
-        said = first["msg"]
-        message = f"{said[0].lower()}{said[1:]}, got {value!r}."
-    return ConfigError(f"{_place(source, text, location)}: {message}")
+    location, sentence = complaint(error, model)
+    return ConfigError(f"{_place(source, text, (*prefix, *location))}: {sentence}")
 
 
-def _valid_keys(model: Any, location: tuple[int | str, ...]) -> list[str]:
-    """Return the keys of the table in which an unknown key stands."""
-    for part in location[:-1]:
-        model = model.model_fields[str(part)].annotation
-    return list(model.model_fields)
+def _check_finite(value: Any, source: str, text: str, location: tuple[str | int, ...]) -> None:
+    """Refuse the nan and inf that TOML allows: no voltage, conductance or rate is one."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        here = (*location, key)
+        if isinstance(item, dict | list):
+            _check_finite(item, source, text, here)
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise ConfigError(
+                f"{_place(source, text, here)}: expected a finite number, got {item}."
+            )

@@ -15,11 +15,13 @@ def recorded_conductances(
     shapes: dict[str, tuple[int, ...]],
 ) -> tuple[list[str], dict[str, np.ndarray]]:
     """Choose which conductances to record: labels, and flat indices by group."""
-    per_group = max(MAX_CURVES // max(len(shapes), 1), 1)
+    sizes = {name: int(np.prod(shape)) for name, shape in shapes.items()}
+    small = sum(sizes.values()) <= MAX_CURVES
+    per_group = MAX_CURVES if small else max(MAX_CURVES // len(shapes), 1)
     labels: list[str] = []
     chosen: dict[str, np.ndarray] = {}
     for name, shape in shapes.items():
-        size = int(np.prod(shape))
+        size = sizes[name]
         chosen[name] = np.unique(np.linspace(0, size - 1, min(size, per_group)).astype(int))
         for flat in chosen[name].tolist():
             index = ",".join(str(int(i)) for i in np.unravel_index(flat, shape))
@@ -45,6 +47,11 @@ class History:
         self.conductances.append(np.concatenate(picked))
         for column in self.columns.values():
             column += [float("nan")] * (len(self.conductances) - len(column))
+
+    def truncate(self, num_epochs: int) -> None:
+        """Forget what was added after an epoch, even if adding it was interrupted."""
+        self.columns = {name: values[:num_epochs] for name, values in self.columns.items()}
+        self.conductances = self.conductances[:num_epochs]
 
     def __len__(self) -> int:
         """Number of epochs recorded."""

@@ -69,6 +69,23 @@ class Spring(AbstractPhase):
         return self.stiffness
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Load(AbstractPhase):
+    """Given currents beside a given conductance: what any phase is once its currents are known."""
+
+    currents: Float[Array, "batch output"]
+    stiffness: float
+
+    def source_currents(self, batch_size: int, num_outputs: int) -> Float[Array, "batch output"]:
+        """Return the injected currents [A]."""
+        return self.currents
+
+    @property
+    def conductance(self) -> float:
+        """The conductance [S]."""
+        return self.stiffness
+
+
 Nudge: TypeAlias = Callable[[Array, slice], Array]
 """A phase that depends on the free outputs: `nudge(outputs, samples)` returns the currents to
 inject [A], `batch output`, from the outputs [V] of the given rows of the batch."""

@@ -158,11 +158,11 @@ def voltage_figure(final: xr.Dataset) -> Figure:
         for layer in dict.fromkeys(name.split("_")[0] for name in names):
             picked = [i for i, name in enumerate(names) if name.split("_")[0] == layer]
             values = voltages[:, picked].ravel()
-            label = f"nodes {layer}_* ({len(picked)})"
-            bars = axes.hist(values[np.isfinite(values)], bins=80, alpha=0.6, label=label)
-            handles.append(bars[2])
+            values = values[np.isfinite(values)]
+            if len(values):
+                label = f"nodes {layer}_* ({len(picked)})"
+                handles.append(axes.hist(values, bins=80, alpha=0.6, label=label, log=True)[2])
         axes.set(xlabel="Voltage in the free phase [V]", ylabel="Number of samples x nodes")
-        axes.set_yscale("log")
     _legend(figure, handles, 6)
     return figure
 

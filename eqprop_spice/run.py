@@ -3,12 +3,13 @@
 import dataclasses
 import fcntl
 import io
+import itertools
 import json
 import math
-import os
 import platform
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +23,7 @@ import xarray as xr
 import eqprop_spice
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment import Experiment
+from eqprop_spice.files import new_folder, write_atomically
 from eqprop_spice.history import History
 from eqprop_spice.phases import Free
 from eqprop_spice.spice.netlist import netlist
@@ -36,24 +38,6 @@ MAX_SHOWN_SAMPLES = 500
 
 Progress = Callable[[int, dict[str, float]], None]
 """Called after every epoch with its number and figures."""
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader finds the old content or the new, never less.
-
-    Raises:
-        OSError: If the content could not be written; the old file is intact then.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def provenance() -> dict[str, str]:
@@ -96,19 +80,19 @@ class Run:
         Raises:
             ConfigError: If the folder exists.
         """
-        table = experiment.table
+        content = experiment.to_toml().encode()
         if out is not None:
-            path = Path(out)
-            try:
-                path.mkdir(parents=True)
-            except FileExistsError:
+            if not new_folder(Path(out), content):
                 raise ConfigError(
-                    f"{path} exists already. Choose another --out, or continue that run with "
-                    f"--resume {path}."
-                ) from None
-        else:
-            path = _next_folder(Path("runs"), f"{table.name}_seed{table.seed}")
-        write_atomically(path / "experiment.toml", experiment.to_toml().encode())
+                    f"{out} exists already. Choose another --out, or continue that run with "
+                    f"--resume {out}."
+                )
+            return cls(Path(out))
+        stem = f"{experiment.table.name}_seed{experiment.table.seed}"
+        for number in itertools.count(1):
+            path = Path("runs") / f"{stem}_{number:03d}"
+            if new_folder(path, content):
+                break
         return cls(path)
 
     @classmethod
@@ -156,9 +140,9 @@ class Run:
         path = self.path / "results.json"
         if path.is_file():
             return json.loads(path.read_text())
-        _, history = self.load_checkpoint(self.experiment)
-        last = {name: values[-1] for name, values in history.columns.items()}
-        return {**_for_json(last), "finished": False, "epochs": len(history)}
+        experiment = self.experiment
+        _, history = self.load_checkpoint(experiment)
+        return _for_json(_results_so_far(experiment, history))
 
     @property
     def params(self) -> dict[str, np.ndarray]:
@@ -180,20 +164,27 @@ class Run:
         write_atomically(self.path / "checkpoint.npz", buffer.getvalue())
 
     def load_checkpoint(self, experiment: Experiment) -> tuple[TrainingState, History]:
-        """Return the state and history of the last checkpoint; the start if there is none."""
+        """Return the state and history of the last checkpoint; the start if there is none.
+
+        Raises:
+            ConfigError: If the file is damaged, or not of this experiment.
+        """
         start = experiment.trainer.init(experiment.initial_params())
         history = History(experiment.circuit.parameter_shapes())
         path = self.path / "checkpoint.npz"
         if not path.is_file():
             return start, history
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-        history.restore(_with_prefix(arrays, "history."))
-        leaves = [
-            jnp.asarray(arrays[f"optimizer.{i}"])
-            for i in range(len(jax.tree.leaves(start.optimizer_state)))
-        ]
         structure = jax.tree.structure(start.optimizer_state)
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+                arrays = dict(file)
+            history.restore(_with_prefix(arrays, "history."))
+            leaves = [jnp.asarray(arrays[f"optimizer.{i}"]) for i in range(structure.num_leaves)]
+        except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise ConfigError(
+                f"{path} is damaged, or not of the experiment in its folder ({error}). Delete it "
+                "to start this run again from the beginning."
+            ) from error
         params = {
             name: jnp.asarray(value) for name, value in _with_prefix(arrays, "param.").items()
         }
@@ -203,19 +194,6 @@ class Run:
 
 def _with_prefix(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
-
-def _next_folder(parent: Path, stem: str) -> Path:
-    """Make and return the first free `stem_NNN`; mkdir decides races between processes."""
-    parent.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        path = parent / f"{stem}_{number:03d}"
-        try:
-            path.mkdir()
-            return path
-        except FileExistsError:
-            number += 1
 
 
 def train(
@@ -263,6 +241,8 @@ def _continue(run: Run, experiment: Experiment, progress: Progress | None) -> No
     """Train from the last checkpoint to the end."""
     table = experiment.table
     trainer = experiment.trainer
+    for partial in run.path.glob(".*.partial"):
+        partial.unlink()  # left by a process that was killed; it was never read
     state, history = run.load_checkpoint(experiment)
     run.save_checkpoint(state, history)
     saved = time.monotonic()
@@ -270,15 +250,16 @@ def _continue(run: Run, experiment: Experiment, progress: Progress | None) -> No
     try:
         while state.epoch < table.training.epochs and not done:
             started = time.perf_counter()
-            state, figures = trainer.epoch(state)
-            params = {name: np.asarray(value) for name, value in state.params.items()}
-            last = state.epoch == table.training.epochs
+            following, figures = trainer.epoch(state)
+            params = {name: np.asarray(value) for name, value in following.params.items()}
+            last = following.epoch == table.training.epochs
             if len(experiment.data.test_inputs) and (
-                last or state.epoch % table.training.evaluate_every == 0
+                last or following.epoch % table.training.evaluate_every == 0
             ):
-                figures |= trainer.evaluate(state.params, test=True)
+                figures |= trainer.evaluate(following.params, test=True)
             figures["seconds"] = time.perf_counter() - started
             history.append(figures, params)
+            state = following
             done = table.goal.stop and _goal_reached(experiment, state)
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 run.save_checkpoint(state, history)
@@ -286,7 +267,8 @@ def _continue(run: Run, experiment: Experiment, progress: Progress | None) -> No
             if progress is not None:
                 progress(state.epoch, figures)
     except KeyboardInterrupt:
-        # The state is that of the last complete epoch.
+        # The state is that of the last complete epoch; the history may be ahead of it.
+        history.truncate(state.epoch)
         run.save_checkpoint(state, history)
         raise
     run.save_checkpoint(state, history)
@@ -354,6 +336,24 @@ def _finish(run: Run, experiment: Experiment, state: TrainingState, history: His
     # Last, since its presence says that the run has ended.
     content = json.dumps(_for_json(results), indent=2) + "\n"
     write_atomically(run.path / "results.json", content.encode())
+
+
+def _results_so_far(experiment: Experiment, history: History) -> dict[str, Any]:
+    """Return the figures of a run that has not ended, under the names of one that has."""
+    columns = {name: np.array(values) for name, values in history.columns.items()}
+    known = {name: values[np.isfinite(values)] for name, values in columns.items()}
+    last = {name: float(values[-1]) if len(values) else None for name, values in known.items()}
+    shown = ("loss", "max_error", "accuracy", "test_loss", "test_accuracy")
+    return {
+        "name": experiment.table.name,
+        "seed": experiment.table.seed,
+        "finished": False,
+        "epochs": len(history),
+        **{f"train_{n}" if n == "accuracy" else n: last[n] for n in shown if n in last},
+        "learned": None,
+        "num_unconverged": int(np.nansum(columns.get("num_unconverged", 0.0))),
+        "seconds": float(np.nansum(columns.get("seconds", 0.0))),
+    }
 
 
 def _netcdf(dataset: xr.Dataset) -> bytes:

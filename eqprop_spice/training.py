@@ -89,6 +89,7 @@ class Trainer:
         batch_size: Samples per update; 0 for all of them.
         seed: Seed of the order of the samples.
         max_unconverged: Share of a batch that may fail to converge before training stops.
+        shuffle: Whether every epoch has its own order of the samples.
     """
 
     substrate: Network
@@ -100,6 +101,7 @@ class Trainer:
     batch_size: int
     seed: int
     max_unconverged: float = 0.1
+    shuffle: bool = True
 
     def init(self, params: dict[str, np.ndarray]) -> TrainingState:
         """Return the state before the first update."""
@@ -114,10 +116,10 @@ class Trainer:
 
         def update(params: dict[str, Array], optimizer_state: Any, gradient: dict[str, Array]):
             updates, optimizer_state = self.optimizer.update(gradient, optimizer_state, params)
-            params = optax.apply_updates(params, updates)
+            updated: Any = optax.apply_updates(params, updates)
             if self.constraint is not None:
-                params = self.constraint(params)
-            return params, optimizer_state
+                updated = self.constraint(updated)
+            return updated, optimizer_state
 
         return jax.jit(update)
 
@@ -141,7 +143,8 @@ class Trainer:
         size = min(self.batch_size or count, count)
         if size == count:
             return [np.arange(count)]
-        order = np.random.default_rng([self.seed, epoch]).permutation(count)
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(count) if self.shuffle else np.arange(count)
         return [order[i : i + size] for i in range(0, count, size)]
 
     def epoch(self, state: TrainingState) -> tuple[TrainingState, dict[str, float]]:

@@ -18,8 +18,9 @@ class Data:
         train_targets: Their targets [V], `sample output`.
         test_inputs: Source voltages of the test samples [V]; without rows where there are none.
         test_targets: Their targets [V].
-        task: When an output is right: "regression" never says, "binary" by the sign of every
-            output, "classes" by the largest output.
+        task: When an output is right: "regression" never says, "binary" by the side of
+            the threshold on which every output lies, "classes" by the largest output.
+        threshold: The voltage between false and true of binary outputs [V].
     """
 
     train_inputs: Float[np.ndarray, "sample input"]
@@ -27,6 +28,7 @@ class Data:
     test_inputs: Float[np.ndarray, "test input"]
     test_targets: Float[np.ndarray, "test output"]
     task: Task
+    threshold: float = 0.0
 
     @property
     def num_inputs(self) -> int:
@@ -46,7 +48,7 @@ class Data:
         if self.task == "classes":
             filled = np.where(np.isfinite(outputs), outputs, -np.inf)
             return valid & (filled.argmax(1) == targets.argmax(1))
-        return valid & (np.sign(outputs) == np.sign(targets)).all(1)
+        return valid & ((outputs > self.threshold) == (targets > self.threshold)).all(1)
 
 
 @dataclasses.dataclass(frozen=True)

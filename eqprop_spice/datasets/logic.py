@@ -24,15 +24,22 @@ class Xor(AbstractDataset):
 
     Attributes:
         amplitude: Input voltage of true; minus that is false [V].
-        target: Output voltage of true; minus that is false [V].
+        target: Output voltage of true [V].
+        target_false: Output voltage of false [V]; minus `target` by default.
     """
 
     amplitude: float = 2.0
     target: float = 1.0
+    target_false: float | None = None
 
     def load(self) -> Data:
         """Return the four patterns."""
-        return _patterns(XOR[:, None], self.amplitude, self.target)
+        data = _patterns(XOR[:, None], self.amplitude, self.target)
+        if self.target_false is None:
+            return data
+        targets = np.where(data.train_targets > 0, self.target, self.target_false)
+        threshold = 0.5 * (self.target + self.target_false)
+        return dataclasses.replace(data, train_targets=targets, threshold=threshold)
 
 
 @dataclasses.dataclass(frozen=True)

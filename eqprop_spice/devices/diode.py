@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 from eqprop_spice.constants import JUNCTION_CONDUCTANCE, THERMAL_VOLTAGE
 from eqprop_spice.devices.base import AbstractTwoTerminal
@@ -35,7 +36,11 @@ class Shockley(AbstractTwoTerminal):
     series_resistance: float = 0.0
 
     def __post_init__(self):
-        """Refuse values that ngspice would take without a word."""
+        """Refuse values that ngspice would take without a word, and names it would execute."""
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.model):
+            raise ConfigError(
+                f"The diode model name {self.model!r} is not allowed; names match [a-z][a-z0-9_]*."
+            )
         for name in ("saturation_current", "emission_coefficient"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):

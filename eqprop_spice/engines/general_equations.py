@@ -11,21 +11,19 @@ enter linearly: Kron's reduction removes them exactly, once for all samples.
 
 import dataclasses
 import functools
+import importlib.util
 from collections.abc import Mapping
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse
 import scipy.sparse.linalg
 from jaxtyping import Float, Int
 
-from eqprop_spice.circuit import GROUND, Circuit, Group
+from eqprop_spice.circuit import Circuit, Group
 
 DENSE_LIMIT = 200
 """Nonlinear nodes up to which dense factorizations of the reduced system beat sparse ones of the
 whole one."""
-
-HIGHEST_REVERSE = np.inf
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -127,3 +125,167 @@ def conductance_matrix(
         np.concatenate([g, g, -g, -g]),
         (circuit.num_nodes, circuit.num_nodes),
     )
+
+
+class DenseSystem:
+    """The equations of the nonlinear nodes alone, all samples factored at once."""
+
+    def __init__(self, structure: Structure, linear: scipy.sparse.csr_array) -> None:
+        """Eliminate the linear nodes of K."""
+        count = linear.shape[0]
+        self.kept = structure.nonlinear
+        self._dropped = np.setdiff1d(np.arange(count), self.kept)
+        rows = linear[self.kept], linear[self._dropped]
+        (inner, outer), (back, rest) = [(r[:, self.kept], r[:, self._dropped]) for r in rows]
+        reduced = inner.toarray()
+        if len(self._dropped):
+            self._factors = scipy.sparse.linalg.splu(rest.tocsc())
+            self._follow = self._factors.solve(back.toarray())
+            self._lead = self._factors.solve(outer.toarray().T, "T").T
+            reduced -= outer @ self._follow
+        self._reduced = reduced
+        self._forward = structure.forward[:, self.kept]
+        self._backward = structure.backward[self.kept]
+        self._stamps = _stamps(self._forward, self._backward)
+
+    def reduce(self, right: Float[np.ndarray, "batch free"], *, transposed: bool = False):
+        """Return the right-hand side that the kept nodes see."""
+        kept = right[:, self.kept]
+        if not len(self._dropped):
+            return kept
+        return kept - right[:, self._dropped] @ (self._follow if transposed else self._lead.T)
+
+    def expand(self, kept, right, *, transposed: bool = False):
+        """Return the solution at all free nodes from that at the kept ones."""
+        full = np.empty(right.shape)
+        full[:, self.kept] = kept
+        if len(self._dropped):
+            own = self._factors.solve(right[:, self._dropped].T, "T" if transposed else "N").T
+            coupling = self._lead if transposed else self._follow.T
+            full[:, self._dropped] = own - kept @ coupling
+        return full
+
+    def apply(self, kept: Float[np.ndarray, "batch kept"]) -> Float[np.ndarray, "batch kept"]:
+        """Return the linear part of the kept nodes' currents [A]."""
+        return kept @ self._reduced.T
+
+    def drops(self, kept: Float[np.ndarray, "batch kept"]) -> Float[np.ndarray, "batch branch"]:
+        """Return what the kept nodes add to the branch voltages [V]."""
+        return (self._forward @ kept.T).T
+
+    def collect(self, currents: Float[np.ndarray, "batch branch"]):
+        """Return the branch currents that leave the kept nodes [A]."""
+        return (self._backward @ currents.T).T
+
+    def solve(self, conductances, right, *, transposed: bool = False):
+        """Solve the Jacobian of each sample; singular ones give NaN."""
+        size = len(self.kept)
+        jacobians = (self._stamps.T @ conductances.T).T.reshape(-1, size, size) + self._reduced
+        if transposed:
+            jacobians = jacobians.transpose(0, 2, 1)
+        try:
+            return np.linalg.solve(jacobians, right[..., None])[..., 0]
+        except np.linalg.LinAlgError:
+            solutions = np.full(right.shape, np.nan)
+            regular = np.linalg.slogdet(jacobians)[0] != 0.0
+            solutions[regular] = np.linalg.solve(jacobians[regular], right[regular, :, None])[
+                ..., 0
+            ]
+            return solutions
+
+
+def _stamps(forward, backward) -> scipy.sparse.csr_array:
+    """Return what a unit conductance of each branch adds to the raveled Jacobian."""
+    size = backward.shape[0]
+    by_branch = backward.T.tocsr()
+    branches, places, factors = [], [], []
+    for branch in range(forward.shape[0]):
+        row = slice(by_branch.indptr[branch], by_branch.indptr[branch + 1])
+        column = slice(forward.indptr[branch], forward.indptr[branch + 1])
+        place = by_branch.indices[row][:, None].astype(int) * size + forward.indices[column]
+        places.append(place.ravel())
+        factors.append(np.outer(by_branch.data[row], forward.data[column]).ravel())
+        branches.append(np.full(place.size, branch))
+    if not branches:
+        return scipy.sparse.csr_array((0, size * size))
+    return _entries(
+        np.concatenate(branches),
+        np.concatenate(places),
+        np.concatenate(factors),
+        (len(branches), size * size),
+    )
+
+
+class SparseSystem:
+    """The equations of all free nodes, factored sample by sample on a fixed sparsity pattern."""
+
+    def __init__(
+        self, structure: Structure, linear: scipy.sparse.csr_array, *, traced: bool
+    ) -> None:
+        """Merge the patterns of K and of all stamps.
+
+        Args:
+            structure: The structure.
+            linear: K.
+            traced: Whether this runs in a callback of JAX, where KLU (a JAX function) may not.
+        """
+        size = linear.shape[0]
+        self.kept = np.arange(size)
+        self._linear = linear
+        self._forward, self._backward = structure.forward, structure.backward
+        stamps = _stamps(self._forward, self._backward).tocoo()
+        base = linear.tocoo()
+        # Column by column, as the compressed format wants it.
+        base_places = base.coords[1].astype(int) * size + base.coords[0]
+        stamp_places = stamps.coords[1] % size * size + stamps.coords[1] // size
+        self._places = np.unique(np.concatenate([base_places, stamp_places]))
+        count = len(self._places)
+        self._data = np.zeros(count)
+        np.add.at(self._data, np.searchsorted(self._places, base_places), base.data)
+        positions = np.searchsorted(self._places, stamp_places)
+        self._stamps = _entries(positions, stamps.coords[0], stamps.data, (count, stamps.shape[0]))
+        self._rows = (self._places % size).astype(np.int32)
+        self._columns = (self._places // size).astype(np.int32)
+        self._starts = np.searchsorted(self._columns, np.arange(size + 1)).astype(np.int32)
+        self._with_klu = not traced and importlib.util.find_spec("klujax") is not None
+
+    def reduce(self, right, *, transposed: bool = False):
+        """Return the right-hand side itself: nothing is eliminated."""
+        return right
+
+    def expand(self, kept, right, *, transposed: bool = False):
+        """Return the solution itself: nothing is eliminated."""
+        return kept
+
+    def apply(self, kept: Float[np.ndarray, "batch kept"]) -> Float[np.ndarray, "batch kept"]:
+        """Return the linear part of the nodes' currents [A]."""
+        return (self._linear @ kept.T).T
+
+    def drops(self, kept: Float[np.ndarray, "batch kept"]) -> Float[np.ndarray, "batch branch"]:
+        """Return what the nodes add to the branch voltages [V]."""
+        return (self._forward @ kept.T).T
+
+    def collect(self, currents: Float[np.ndarray, "batch branch"]):
+        """Return the branch currents that leave the nodes [A]."""
+        return (self._backward @ currents.T).T
+
+    def solve(self, conductances, right, *, transposed: bool = False):
+        """Solve the Jacobian of each sample; singular ones give NaN."""
+        data = np.ascontiguousarray((self._stamps @ conductances.T).T + self._data)
+        if self._with_klu:
+            import klujax
+
+            rows, columns = self._rows, self._columns
+            if transposed:
+                rows, columns = columns, rows
+            return np.asarray(klujax.solve(rows, columns, data, right[..., None]))[..., 0]
+        size = len(self.kept)
+        solutions = np.full(right.shape, np.nan)
+        for sample in range(len(right)):
+            matrix = scipy.sparse.csc_array((data[sample], self._rows, self._starts), (size, size))
+            try:
+                factors = scipy.sparse.linalg.splu(matrix)
+            except RuntimeError:  # The factor is exactly singular.
+                continue
+            solutions[sample] = factors.solve(right[sample], "T" if transposed else "N")
+        return solutions

@@ -14,21 +14,24 @@ import functools
 import logging
 from collections.abc import Mapping, Sequence
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import GROUND, Circuit
 from eqprop_spice.engines.base import AbstractEngine
+from eqprop_spice.engines.native import Native
 from eqprop_spice.operating_point import OperatingPoint
-from eqprop_spice.phases import AbstractPhase, Nudge, Spring
+from eqprop_spice.phases import AbstractPhase, Free, Load, Nudge
 from eqprop_spice.spice.folding import Folded, fold
 from eqprop_spice.spice.library import Session
 from eqprop_spice.spice.netlist import amplifier_cards, device_cards, model_cards, number
 
 logger = logging.getLogger(__name__)
 
-SPRING_NODE = "spring"
+SPRING_NODE = "_spring"
+"""Names here start with an underscore, which no name of a circuit does."""
 
 RELAXED_OPTIONS = "reltol=1e-6 vntol=1e-9 abstol=1e-12 itl1=1000"
 """Where the tight tolerances oscillate in the last digit, these still end 1e-12 V from the root."""
@@ -85,8 +88,8 @@ def _deck_of(circuit: Circuit) -> _Deck:
             if group.columns[i] < 0:
                 lines.append(f"v{group.name}_{i} {names[node]} 0 {number(group.scales[i])}")
             else:
-                lines.append(f"vheld_{node} {names[node]} 0 external")
-                columns[f"vheld_{node}".encode()] = len(columns)
+                lines.append(f"v_held_{node} {names[node]} 0 external")
+                columns[f"v_held_{node}".encode()] = len(columns)
     lines += device_cards(circuit, {}, trainable=False)
     lines += amplifier_cards(circuit)
     return _Deck(circuit, drives, columns, lines)
@@ -118,7 +121,7 @@ class _SweepFeed:
             else p
             for p in phases
         ]
-        self._spring_column = deck.columns.get(b"vspring")
+        self._spring_column = deck.columns.get(b"v_spring")
         self._position: list[tuple[int, int]] | None = None
         self._free_outputs = np.zeros((1, deck.circuit.num_outputs))
         self.num_points = 0
@@ -196,12 +199,15 @@ class NgSpice(AbstractEngine):
         abstol: Absolute tolerance of currents [A].
         residual_tolerance: Largest violation of Kirchhoff's law accepted, relative to the currents
             that meet in a node.
+        warm: Whether each point starts from its neighbour's solution, in one sweep. False solves
+            every point from scratch, as one `op` after the other.
     """
 
     reltol: float = 1e-10
     vntol: float = 1e-13
     abstol: float = 1e-15
     residual_tolerance: float = 1e-9
+    warm: bool = True
 
     def settle(
         self,
@@ -228,7 +234,7 @@ class NgSpice(AbstractEngine):
         sample whose response violates the linearised law of Kirchhoff is returned as NaN.
         """
         currents = np.asarray(currents, float)
-        solver = _Solver(self, circuit, params, inputs, [Spring(0.0, np.zeros_like(currents))])
+        solver = _Solver(self, circuit, params, inputs, [Free()])
         free = solver.small_signal(currents)
         changes = circuit.voltage_changes(free)
         arrays = {name: np.asarray(values) for name, values in params.items()}
@@ -244,6 +250,16 @@ SMALL_SIGNAL_TOLERANCE = 1e-6
 """Violation of the linearised Kirchhoff law accepted, relative to the injected current. The
 residual is evaluated at the sweep's solution, the .ac at its own, 1e-10 V away; a diode's
 conductance changes by 1e-10 V / 0.05 V between them."""
+
+
+@functools.lru_cache(maxsize=16)
+def _native_solver(circuit: Circuit):
+    """Return the native engine's solution of single points, compiled once per circuit."""
+
+    def solve(params, inputs, currents, conductance):
+        return Native().settle(circuit, params, inputs, [Load(currents, conductance)])[0].voltages
+
+    return jax.jit(solve) if Native().traceable else solve
 
 
 class _Solver:
@@ -269,7 +285,7 @@ class _Solver:
             [p.conductance if isinstance(p, AbstractPhase) else 0.0 for p in phases]
         )
         if self.conductances.any():
-            columns = self.deck.columns | {b"vspring": len(self.deck.columns)}
+            columns = self.deck.columns | {b"v_spring": len(self.deck.columns)}
             self.deck = dataclasses.replace(self.deck, columns=columns)
         self.rows = self._base_rows().tolist()
 
@@ -279,7 +295,7 @@ class _Solver:
         rows[:, : len(self.deck.drives)] = self.folded.currents[:, self.deck.drives]
         held = self.circuit.fixed_voltages(self.inputs)
         for i, node in enumerate(self.circuit.fixed_nodes.tolist()):
-            column = self.deck.columns.get(f"vheld_{node}".encode())
+            column = self.deck.columns.get(f"v_held_{node}".encode())
             if column is not None:
                 rows[:, column] = held[:, i]
         return rows
@@ -290,7 +306,7 @@ class _Solver:
         lines = [
             "* eqprop_spice folded",
             f".options {options} gmin=1e-12",
-            "vindex index 0 0",
+            "v_index _index 0 0",
             f".save {' '.join(f'v({names[n]})' for n in circuit.free_nodes)}",
             *model_cards(circuit),
             *self.deck.static_lines,
@@ -304,13 +320,18 @@ class _Solver:
             f"r{i} {names[a]} {names[b]} {1.0 / g!r}"
             for i, (a, b, g) in enumerate(self.folded.branches)
         ]
-        if b"vspring" in self.deck.columns:
-            lines.append(f"vspring {SPRING_NODE} 0 external")
+        if b"v_spring" in self.deck.columns:
+            lines.append(f"v_spring {SPRING_NODE} 0 external")
             for k, (plus, minus) in enumerate(circuit.output_nodes):
                 p, m = names[plus], names[minus]
                 drop = f"v({p})" if minus == GROUND else f"(v({p})-v({m}))"
                 lines.append(f"bspring_{k} {p} {m} i=v({SPRING_NODE})*{drop}")
         return [*lines, *extra, ".end"]
+
+    @property
+    def _voltage_floor(self) -> float:
+        """Drop [V] at which the relative tolerance is as strict as `vntol`."""
+        return self.engine.vntol / self.engine.residual_tolerance
 
     @property
     def _tight_options(self) -> str:
@@ -324,7 +345,7 @@ class _Solver:
         free = np.full((*shape, len(self.circuit.free_nodes)), np.nan)
         injected = np.zeros((*shape, self.circuit.num_outputs))
         self.session.load(self._lines(self._tight_options))
-        pending = list(range(num_samples))
+        pending = list(range(num_samples)) if self.engine.warm else []
         while pending:
             pending = pending[self._sweep(pending, free, injected) :]
         everything = np.arange(num_samples)
@@ -347,7 +368,7 @@ class _Solver:
         num_phases = len(self.phases)
         feed = _SweepFeed(self.deck, self.rows, samples, self.phases, self.session)
         num_points = len(samples) * num_phases
-        self.session.run(f"dc vindex 0 {num_points - 1} 1", feed)
+        self.session.run(f"dc v_index 0 {num_points - 1} 1", feed)
         done = min(feed.num_points, num_points) // num_phases
         if done:
             values = self._read(done * num_phases, at_least=True)
@@ -387,7 +408,9 @@ class _Solver:
         total = injected.reshape(len(finite), -1) - spring
         with np.errstate(over="ignore", invalid="ignore"):
             residual = np.abs(self.circuit.residual(self.params, voltages, total))
-            scale = self.circuit.current_scale(self.params, voltages, total)
+            scale = self.circuit.current_scale(
+                self.params, voltages, total, voltage_floor=self._voltage_floor
+            )
             relative = residual / (scale + np.finfo(float).tiny)
         worst = self.circuit.free_nodes[relative.argmax(1)]
         largest = np.where(finite, relative.max(1), np.inf)
@@ -400,14 +423,14 @@ class _Solver:
         )
 
     def _climb(self, sample: int, free: np.ndarray, injected: np.ndarray) -> None:
-        """Solve one sample cold, with looser steps, then from a shunted circuit's solution."""
+        """Solve one sample cold, with looser steps, then from ever better starts."""
         alone = np.array([sample])
-        for solve_point in (self._cold, self._relaxed, self._homotopy):
+        for solve_point in (self._cold, self._relaxed, self._from_shunted, self._from_native):
             feed = _SweepFeed(self.deck, self.rows, [sample], self.phases, self.session)
             free[sample] = np.nan
             for p in range(len(self.phases)):
                 injected[sample, p] = feed.applied[p]
-                values = solve_point(feed.row)
+                values = solve_point(feed.row, sample, p, injected[sample, p])
                 if values is None:
                     break
                 free[sample, p] = values
@@ -421,17 +444,30 @@ class _Solver:
             " | ".join(self.session.messages()[-4:]),
         )
 
-    def _cold(self, row: list[float]) -> np.ndarray | None:
+    def _cold(self, row: list[float], *_: object) -> np.ndarray | None:
         return self._operating_point(self._lines(self._tight_options), row)
 
-    def _relaxed(self, row: list[float]) -> np.ndarray | None:
+    def _relaxed(self, row: list[float], *_: object) -> np.ndarray | None:
         return self._operating_point(self._lines(RELAXED_OPTIONS), row)
 
-    def _homotopy(self, row: list[float]) -> np.ndarray | None:
+    def _from_shunted(self, row: list[float], *_: object) -> np.ndarray | None:
+        """Start from the solution of the circuit with a large resistor at every node."""
         shunted = f"{RELAXED_OPTIONS} rshunt={HOMOTOPY_RESISTANCE!r}"
         start = self._operating_point(self._lines(shunted), row)
-        if start is None:
-            return None
+        return None if start is None else self._started(row, start)
+
+    def _from_native(
+        self, row: list[float], sample: int, which: int, currents: np.ndarray
+    ) -> np.ndarray | None:
+        """Start from the native engine's solution; what counts is still ngspice's."""
+        solve = _native_solver(self.circuit)
+        inputs = self.inputs[sample : sample + 1]
+        voltages = solve(self.params, inputs, currents[None], self.conductances[which])
+        start = np.asarray(voltages)[0, self.circuit.free_nodes]
+        return self._started(row, start) if np.isfinite(start).all() else None
+
+    def _started(self, row: list[float], start: np.ndarray) -> np.ndarray | None:
+        """Solve one point from given voltages of the free nodes."""
         names = [self.circuit.node_names[n] for n in self.circuit.free_nodes]
         guesses = [f".nodeset v({n})={number(v)}" for n, v in zip(names, start, strict=True)]
         return self._operating_point(self._lines(RELAXED_OPTIONS, *guesses), row)

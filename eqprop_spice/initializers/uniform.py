@@ -1,6 +1,7 @@
 """Conductances drawn from one uniform distribution."""
 
 import dataclasses
+import math
 
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.initializers.base import AbstractInitializer
@@ -20,10 +21,10 @@ class Uniform(AbstractInitializer):
 
     def __post_init__(self) -> None:
         """Refuse bounds that are not an interval of positive conductances."""
-        if not 0 < self.lower <= self.upper:
+        if not 0 < self.lower <= self.upper < math.inf:
             raise ConfigError(
-                f"Uniform has bounds {self.lower} S and {self.upper} S; they must be positive and "
-                "in ascending order."
+                f"Uniform has bounds {self.lower} S and {self.upper} S; they must be positive, "
+                "finite and in ascending order."
             )
 
     def __call__(self, shapes, rng):

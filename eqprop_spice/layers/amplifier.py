@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from eqprop_spice.circuit import CircuitBuilder
+from eqprop_spice.errors import NetlistError
 from eqprop_spice.layers.base import AbstractLayer
 
 REFLECTIONS = {
@@ -36,11 +37,15 @@ class BidirectionalAmplifier(AbstractLayer):
 
     def attach(self, builder: CircuitBuilder, nodes: np.ndarray, position: int) -> np.ndarray:
         """Add output nodes `a<position>_j` (and `i<position>_j`) and the amplifiers."""
+        if self.gain == 0:
+            raise NetlistError(f"Amplifier layer {position} has gain 0; it must not be zero.")
         kappa = REFLECTIONS[self.reflection](self.gain)
         outputs = builder.add_nodes(f"a{position}", len(nodes))
         builder.add_amplifiers(f"amp_{position}", nodes, outputs, self.gain, kappa)
         if not self.inverted:
             return outputs
         negative = builder.add_nodes(f"i{position}", len(nodes))
-        builder.add_amplifiers(f"inv_{position}", nodes, negative, -self.gain, -kappa)
+        # The published circuit inverts by the VCVS's gain alone and leaves its CCCS as it is.
+        inverted = kappa if self.reflection == "published" else -kappa
+        builder.add_amplifiers(f"inv_{position}", nodes, negative, -self.gain, inverted)
         return np.concatenate([outputs, negative])

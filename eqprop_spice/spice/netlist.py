@@ -4,6 +4,7 @@ No text of a user reaches a netlist: names are checked when the circuit is built
 finite floats, and everything else is written here.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import GROUND, Circuit
+from eqprop_spice.errors import NetlistError
 from eqprop_spice.phases import AbstractPhase
 
 ACCURATE_OPTIONS = ".options reltol=1e-10 vntol=1e-13 abstol=1e-15 gmin=1e-12"
@@ -22,7 +24,12 @@ def number(value: Any) -> str:
     """Return a float with all its digits, in a form that ngspice reads.
 
     Numpy's own repr (`np.float64(1.0)`) would be taken for a name, without an error.
+
+    Raises:
+        NetlistError: If it is not finite.
     """
+    if not math.isfinite(value):
+        raise NetlistError(f"A netlist would hold the number {value}; numbers must be finite.")
     return repr(float(value))
 
 

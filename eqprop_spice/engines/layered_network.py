@@ -1,0 +1,159 @@
+"""The equations of a chain of layers with numbers in: sources folded, conductances gathered."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eqprop_spice.arrays import Array
+from eqprop_spice.circuit import Circuit
+from eqprop_spice.engines.layered_chain import Chain, Coupling
+from eqprop_spice.engines.layered_linear import Blocks
+from eqprop_spice.phases import AbstractPhase, Free
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """The chain's equations with numbers in: what one settling solves.
+
+    Attributes:
+        linear: Linear conductance c of every node [S], per layer `1 node`.
+        drives: The matrices B of layers 1, 2, ... [S].
+        currents: Current from sources and nudges into every node [A], per layer `batch node`.
+        spring: Conductance across each output [S]; None if there is none.
+    """
+
+    linear: tuple[Array, ...]
+    drives: tuple[Array, ...]
+    currents: Blocks
+    spring: Array | None
+    chain: Chain = dataclasses.field(metadata={"static": True})
+
+
+def _rows(matrix, rows: np.ndarray):
+    """Return rows of a matrix; a slice where they are contiguous, which costs no gather."""
+    if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+        return matrix[int(rows[0]) : int(rows[0]) + len(rows)]
+    return matrix[rows]
+
+
+def take_columns(matrix, columns: np.ndarray):
+    """Return columns of a matrix, as concatenated slices where they run in a few stretches."""
+    breaks = np.flatnonzero(np.diff(columns) != 1) + 1
+    if len(breaks) > len(columns) // 8:
+        return matrix[:, columns]
+    stretches = np.split(columns, breaks)
+    parts = [matrix[:, int(s[0]) : int(s[-1]) + 1] for s in stretches if len(s)]
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
+
+
+def _drive(coupling: Coupling, g, size: int):
+    """Return the sum of gain times conductance from each node of the previous layer [S]."""
+    total = jnp.zeros((size, g.shape[1]))
+    remaining = np.arange(len(coupling.driven_rows))
+    every = np.arange(size)
+    while len(remaining):
+        block = remaining[:size]
+        if not np.array_equal(coupling.driven_positions[block], every):
+            rows = g[coupling.driven_rows[remaining]]
+            scaled = jnp.asarray(coupling.gains[remaining])[:, None] * rows
+            return total.at[coupling.driven_positions[remaining]].add(scaled)
+        gains = jnp.asarray(coupling.gains[block])[:, None]
+        total = total + gains * _rows(g, coupling.driven_rows[block])
+        remaining = remaining[size:]
+    return total
+
+
+def _load(coupling: Coupling, g, size: int):
+    """Return the conductance that the followers of each node of the previous layer load it with.
+
+    Unlike the drive, both outputs of a node count with the square of their gain.
+    """
+    row_sums = g.sum(axis=1)[coupling.driven_rows]
+    squared = jnp.asarray(coupling.gains**2) * row_sums
+    return jnp.zeros(size).at[coupling.driven_positions].add(squared)
+
+
+def fixed_voltages(circuit: Circuit, inputs):
+    """Return the voltages of the circuit's fixed nodes [V], `batch fixed`."""
+    batch = inputs.shape[0]
+    parts = [jnp.zeros((batch, 1))]
+    for s in circuit.sources:
+        if not len(s.nodes):
+            continue
+        constant = np.where(s.columns < 0, s.scales, 0.0)
+        factors = np.where(s.columns >= 0, s.scales, 0.0)
+        values = jnp.broadcast_to(jnp.asarray(constant)[None, :], (batch, len(constant)))
+        if factors.any():
+            columns = take_columns(inputs, np.maximum(s.columns, 0))
+            if not (factors == 1.0).all():
+                columns = columns * jnp.asarray(factors)[None, :]
+            values = columns if not constant.any() else columns + values
+        parts.append(values)
+    return jnp.concatenate(parts, axis=1)
+
+
+def build_network(
+    chain: Chain, params: Mapping[str, Array], fixed, *, fold: bool = True
+) -> Network:
+    """Fold the sources and gather the conductances of every layer.
+
+    Args:
+        chain: The structure.
+        params: Conductances [S] by group name.
+        fixed: Voltages of the fixed nodes [V].
+        fold: Whether the currents from the sources are needed; a linearization needs none.
+    """
+    linear = [jnp.zeros(layer.size) for layer in chain.layers]
+    drives, currents = [], []
+    for k, layer in enumerate(chain.layers):
+        current = jnp.zeros((fixed.shape[0], layer.size))
+        drive = None
+        for coupling in layer.couplings:
+            g = jnp.asarray(params[coupling.group])
+            linear[k] = linear[k] + g.sum(axis=0)
+            if len(coupling.fixed_rows) and fold:
+                sources = take_columns(fixed, coupling.fixed_columns)
+                current = current + sources @ _rows(g, coupling.fixed_rows)
+            if len(coupling.driven_rows):
+                before = chain.layers[k - 1]
+                part = _drive(coupling, g, before.size)
+                drive = part if drive is None else drive + part
+                load = _load(coupling, g, before.size)
+                linear[k - 1] = linear[k - 1] + jnp.asarray(before.ratios) * load
+        if k > 0:
+            drives.append(drive)
+        currents.append(current)
+    return Network(tuple(c[None, :] for c in linear), tuple(drives), tuple(currents), None, chain)
+
+
+def attach(free: Network, phase: AbstractPhase) -> Network:
+    """Return the network with a phase's load at the outputs."""
+    batch, _ = free.currents[-1].shape
+    incidence = jnp.asarray(free.chain.incidence)
+    if isinstance(phase, Free):
+        return free
+    injected = jnp.asarray(phase.source_currents(batch, incidence.shape[0])) @ incidence
+    currents = (*free.currents[:-1], free.currents[-1] + injected)
+    stiffness = phase.conductance
+    # A traced stiffness has no value to compare; only the Python zero of a load without one has.
+    spring = None if isinstance(stiffness, float) and stiffness == 0.0 else jnp.asarray(stiffness)
+    return Network(free.linear, free.drives, currents, spring, free.chain)
+
+
+def neighbor_currents(network: Network, voltages: Sequence[Array | None], k: int):
+    """Return the current [A] into layer k from the neighboring layers; None counts as 0 V."""
+    total = None
+    if k > 0 and voltages[k - 1] is not None:
+        total = voltages[k - 1] @ network.drives[k - 1]
+    if k + 1 < len(voltages) and voltages[k + 1] is not None:
+        back = (
+            voltages[k + 1]
+            @ network.drives[k].T
+            * jnp.asarray(network.chain.layers[k].ratios)[None, :]
+        )
+        total = back if total is None else total + back
+    return jnp.zeros_like(network.currents[k]) if total is None else total

@@ -1,0 +1,265 @@
+r"""Solves the scalar Kirchhoff equation of every node of a layer, given its neighbors.
+
+With a linear conductance c and a current I from the neighbors, the equation of one node is
+$c u + D(u) = I$, where D sums the currents of the node's diodes. D increases and has the sign of
+u outside the interval of the diodes' other ends, so the root is unique and easily bracketed.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+
+from eqprop_spice.constants import JUNCTION_CONDUCTANCE
+from eqprop_spice.devices.diode import Shockley
+
+LARGEST_EXPONENT = 500.0
+"""Where exp is cut off during the iteration; no diode of this world reaches Is exp(500)."""
+
+ROUNDING = 1e-15
+r"""Error [V] at which an iteration ends. A Newton step s on an exponential leaves at most
+$s^2 / 2 n$, a Halley step $s^3 / 12 n^2$, with $n = N v_T$."""
+
+MAX_WARM_STEPS = 7
+"""Steps from a guess before the bracketed iteration takes over; 1 to 4 are usual."""
+
+MAX_BRACKETED_STEPS = 90
+"""Bisection alone narrows 1 kV to rounding in 60 steps; Newton usually needs 3."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DiodeSlot:
+    """At most one diode at every node of a layer, all of one law and in one direction.
+
+    Attributes:
+        device: The diode law.
+        sign: 1 if the anode is at the node, -1 if the cathode is.
+        shifts: Voltage of the diode's other end [V].
+        present: Which nodes have it.
+    """
+
+    device: Shockley
+    sign: float
+    shifts: Float[np.ndarray, " node"]
+    present: Bool[np.ndarray, " node"]
+
+
+def _row(values):
+    """Return a row that broadcasts over the batch; a scalar if all values agree."""
+    return float(values[0]) if (values == values[0]).all() else jnp.asarray(values)[None, :]
+
+
+def _log_lambert(q):
+    r"""Return $W(e^q)$ to about 1e-8: Iacono and Boyd's guess, then one Fritsch step.
+
+    References:
+        Iacono and Boyd (2017), doi:10.1007/s10444-017-9530-3; Fritsch et al. (1973),
+        doi:10.1145/361952.361970.
+    """
+    small = jnp.log1p(jnp.exp(jnp.minimum(q, 30.0)))
+    softplus = jnp.where(q > 30.0, q, small)
+    w = softplus * (1.0 - jnp.log1p(softplus) / (2.0 + softplus))
+    w = jnp.maximum(w, 1e-300)
+    z = q - jnp.log(w) - w
+    p = 2.0 * (1.0 + w) * (1.0 + w + 2.0 / 3.0 * z)
+    return w * (1.0 + z / (1.0 + w) * (p - z) / (p - 2.0 * z))
+
+
+def _junction(device: Shockley, u):
+    """Return current [A] and conductance [S] of a junction, as `Shockley` does, but cut off."""
+    nvt, i_s = device.emission_voltage, device.saturation_current
+    exponential = jnp.exp(jnp.clip(u * (1.0 / nvt), -3.0, LARGEST_EXPONENT))
+    inverse = 1.0 / jnp.minimum(u, -3.0 * nvt)
+    ratio = (3.0 * nvt / math.e) * inverse
+    cubed = ratio * ratio * ratio
+    forward = u >= -3.0 * nvt
+    current = i_s * jnp.where(forward, exponential - 1.0, -1.0 - cubed)
+    slope = jnp.where(forward, (i_s / nvt) * exponential, (3.0 * i_s) * cubed * inverse)
+    return current + JUNCTION_CONDUCTANCE * u, slope + JUNCTION_CONDUCTANCE
+
+
+def _diode(device: Shockley, v):
+    r"""Return current [A], conductance [S] and an upper bound of its derivative [S/V].
+
+    The junction voltage solves $u + R_s I_s (e^{u/N v_T} - 1) = v$ by Lambert's function; two
+    Newton steps on the whole law add the reverse region and the junction conductance.
+    """
+    r_s, nvt = device.series_resistance, device.emission_voltage
+    if r_s == 0.0:
+        current, slope = _junction(device, v)
+        return current, slope, slope * (1.0 / nvt)
+    drop = r_s * device.saturation_current
+    u = v + drop - nvt * _log_lambert(math.log(drop / nvt) + (v + drop) / nvt)
+    current, slope = _junction(device, u)
+    u = u - (u + r_s * current - v) / (1.0 + r_s * slope)
+    current, slope = _junction(device, u)
+    part = 1.0 / (1.0 + r_s * slope)
+    current = current + slope * (v - u - r_s * current) * part
+    return current, slope * part, slope * part**3 * (1.0 / nvt)
+
+
+def _node_law(slots: tuple[DiodeSlot, ...], u):
+    """Return current [A], conductance [S], curvature [S/V], magnitude [A] of each node's diodes."""
+    zero = jnp.zeros_like(u)
+    total, slope, curvature, magnitude = zero, zero, zero, zero
+    for slot in slots:
+        parts = _diode(slot.device, slot.sign * (u - _row(slot.shifts)))
+        if not slot.present.all():
+            mask = jnp.asarray(slot.present)[None, :]
+            parts = tuple(jnp.where(mask, part, 0.0) for part in parts)
+        total = total + slot.sign * parts[0]
+        slope = slope + parts[1]
+        curvature = curvature + slot.sign * parts[2]
+        magnitude = magnitude + jnp.abs(parts[0])
+    return total, slope, curvature, magnitude
+
+
+def diode_currents(slots: tuple[DiodeSlot, ...], u):
+    """Return the diode current that leaves each node [A], its slope [S], and its magnitude [A].
+
+    The magnitude sums the absolute currents of the node's diodes.
+    """
+    total, slope, _, magnitude = _node_law(slots, u)
+    return total, slope, magnitude
+
+
+def _sharpest(slots: tuple[DiodeSlot, ...]) -> float:
+    """Return the smallest emission voltage [V]."""
+    return min(slot.device.emission_voltage for slot in slots)
+
+
+def _start(slots: tuple[DiodeSlot, ...], c, current):
+    """Return where Newton starts [V]: at the upper bound of the drop of the diode that conducts.
+
+    A diode carries at most the short-circuit current of what drives it, so it drops at most the
+    voltage at which it carries that.
+    """
+    inverse = 1.0 / c
+    linear = start = current * inverse
+    for device in dict.fromkeys(slot.device for slot in slots):
+        room, sign = None, 1.0
+        for slot in slots:
+            if slot.device != device:
+                continue
+            own = slot.sign * (linear - _row(slot.shifts))
+            if not slot.present.all():
+                own = jnp.where(jnp.asarray(slot.present)[None, :], own, -1.0)
+            sign = slot.sign if room is None else jnp.where(own > room, slot.sign, sign)
+            room = own if room is None else jnp.maximum(own, room)
+        resistance = inverse + device.series_resistance
+        most = jnp.maximum(room, 0.0) * (1.0 / (resistance * device.saturation_current))
+        drop = device.emission_voltage * jnp.log(1.0 + most)
+        pull = jnp.maximum(room - drop, 0.0) * (inverse / resistance)
+        start = jnp.where(pull > jnp.abs(start - linear), linear - sign * pull, start)
+    return start
+
+
+def _bracket(slots: tuple[DiodeSlot, ...], c, current):
+    r"""Return a start near the root, and voltages left and right of the root [V].
+
+    One diode alone has a closed form, $u = s + a - N v_T W(\cdot)$ with Lambert's function W.
+    For a diode that sinks current, that root bounds the true one from above wherever the other
+    diodes sink current too, which they do beyond the other ends of all of them.
+    """
+    linear = current / c
+    low = high = linear
+    for slot in slots:
+        shift = _row(slot.shifts)
+        nvt, i_s = slot.device.emission_voltage, slot.device.saturation_current
+        resistance = slot.device.series_resistance + 1.0 / c
+        open_circuit = slot.sign * (linear - shift) + resistance * i_s
+        w = _log_lambert(jnp.log(resistance * (i_s / nvt)) + open_circuit / nvt)
+        drop = (nvt * w / resistance - i_s) / c
+        # The margin covers the error of w.
+        root = linear - slot.sign * (drop - nvt * (0.01 + 1e-6 * w))
+        if not slot.present.all():
+            root = jnp.where(jnp.asarray(slot.present)[None, :], root, linear)
+        if slot.sign > 0:
+            high = jnp.minimum(high, root)
+        else:
+            low = jnp.maximum(low, root)
+    most = _row(np.max([np.where(s.present, s.shifts, -1e3) for s in slots], axis=0))
+    least = _row(np.min([np.where(s.present, s.shifts, 1e3) for s in slots], axis=0))
+    return (
+        jnp.clip(linear, low, jnp.maximum(low, high)),
+        jnp.minimum(low, least),
+        jnp.maximum(high, most),
+    )
+
+
+def _solve_bracketed(slots: tuple[DiodeSlot, ...], c, current):
+    """Solve from nothing, by Newton steps kept inside a shrinking bracket."""
+    start, low, high = _bracket(slots, c, current)
+    tolerance = math.sqrt(2.0 * ROUNDING * _sharpest(slots))
+
+    def unfinished(state):
+        steps, *_, step, _ = state
+        return (steps < MAX_BRACKETED_STEPS) & (jnp.abs(step) > tolerance).any()
+
+    def improve(state):
+        steps, u, low, high, last_step, slope = state
+        diode_current, diode_slope, _ = diode_currents(slots, u)
+        excess = c * u + diode_current - current
+        newton = excess / (c + diode_slope)
+        high = jnp.where(excess > 0.0, u, high)
+        low = jnp.where(excess < 0.0, u, low)
+        target = u - newton
+        # Newton creeps by one emission voltage per step on the far side of an exponential.
+        creeps = (jnp.abs(newton) > 0.5 * jnp.abs(last_step)) & (steps > 2)
+        trusted = (target >= low) & (target <= high) & ~creeps
+        step = jnp.where(trusted, newton, u - 0.5 * (low + high))
+        step = jnp.where(jnp.abs(newton) <= tolerance, newton, step)
+        going = jnp.abs(last_step) > tolerance
+        u = jnp.where(going, u - step, u)
+        step = jnp.where(going, step, last_step)
+        return steps + 1, u, low, high, step, jnp.where(going, diode_slope, slope)
+
+    infinite = jnp.full_like(start, jnp.inf)
+    first = (0, start, low, high, infinite, jnp.zeros_like(start))
+    _, u, _, _, _, slope = jax.lax.while_loop(unfinished, improve, first)
+    return u, slope
+
+
+def solve_nodes(slots: tuple[DiodeSlot, ...], c, current, guess=None):
+    r"""Solve $c u + D(u) = I$ at every node of a batch.
+
+    Args:
+        slots: The diodes.
+        c: Linear conductance of each node [S], `1 node`.
+        current: Current from the neighbors [A], `batch node`.
+        guess: Voltages near the solution; None if nothing is known.
+
+    Returns:
+        The voltages [V], and the diodes' conductances [S] there, good to about 1e-8.
+
+    References:
+        The iteration is Halley's; Traub (1964), Iterative Methods, section 5.2.
+    """
+    if not slots:
+        return current / c, jnp.zeros_like(current)
+    nvt = _sharpest(slots)
+    tolerance = (12.0 * ROUNDING * nvt**2) ** (1.0 / 3.0)
+    guess = _start(slots, c, current) if guess is None else guess
+
+    def unfinished(state):
+        steps, _, step, _ = state
+        return (steps < MAX_WARM_STEPS) & ~(jnp.abs(step) <= tolerance).all()
+
+    def improve(state):
+        steps, u, _, _ = state
+        diode_current, slope, curvature, _ = _node_law(slots, u)
+        inverse = 1.0 / (c + slope)
+        newton = (c * u + diode_current - current) * inverse
+        step = newton / jnp.clip(1.0 - 0.5 * newton * curvature * inverse, 0.5, 2.0)
+        return steps + 1, u - step, step, slope - step * curvature
+
+    first = (0, guess, jnp.full_like(guess, jnp.inf), jnp.zeros_like(guess))
+    _, u, step, slope = jax.lax.while_loop(unfinished, improve, first)
+    return jax.lax.cond(
+        (jnp.abs(step) <= tolerance).all(),
+        lambda: (u, slope),
+        lambda: _solve_bracketed(slots, c, current),
+    )

@@ -1,0 +1,79 @@
+"""The native engine: chooses from the circuit how its operating points are found fastest."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+
+from jaxtyping import Float
+
+from eqprop_spice.arrays import Array
+from eqprop_spice.circuit import Circuit
+from eqprop_spice.engines.base import AbstractEngine
+from eqprop_spice.engines.general import GeneralPlan
+from eqprop_spice.engines.layered import LayeredPlan
+from eqprop_spice.engines.layered_chain import recognize
+from eqprop_spice.operating_point import OperatingPoint
+from eqprop_spice.phases import AbstractPhase, Nudge
+
+
+@functools.lru_cache(maxsize=64)
+def plan_for(circuit: Circuit) -> LayeredPlan | GeneralPlan:
+    """Return the fastest plan that can solve a circuit; a circuit is planned once."""
+    chain = recognize(circuit)
+    return GeneralPlan(circuit) if chain is None else LayeredPlan(circuit, chain)
+
+
+@dataclasses.dataclass(frozen=True)
+class Native(AbstractEngine):
+    """Finds operating points with this package's own solvers, batched and in float64."""
+
+    @property
+    def traceable(self) -> bool:
+        """Both plans run under `jax.jit`, with the circuit static."""
+        return True
+
+    def settle(
+        self,
+        circuit: Circuit,
+        params: Mapping[str, Array],
+        inputs: Float[Array, "batch input"],
+        phases: Sequence[AbstractPhase | Nudge],
+    ) -> list[OperatingPoint]:
+        """Find the operating point of every sample in every phase; see `AbstractEngine`."""
+        return plan_for(circuit).settle(params, inputs, phases)
+
+    def respond(
+        self,
+        circuit: Circuit,
+        params: Mapping[str, Array],
+        inputs: Float[Array, "batch input"],
+        point: OperatingPoint,
+        currents: Float[Array, "batch output"],
+    ) -> Float[Array, "batch node"]:
+        """Return the small-signal change of all node voltages [V]; see `AbstractEngine`."""
+        return plan_for(circuit).respond(params, point, currents)
+
+    def adjoint(
+        self,
+        circuit: Circuit,
+        params: Mapping[str, Array],
+        inputs: Float[Array, "batch input"],
+        point: OperatingPoint,
+        output_gradient: Float[Array, "batch output"],
+    ) -> Float[Array, "batch node"]:
+        r"""Return the multiplier of every node, from which the exact gradient follows.
+
+        Solves $J^T \lambda = \partial C / \partial u$ at a free operating point, with
+        $f = R^T i$ and $J = \partial f / \partial u$. The multipliers of all nodes are
+        $\mu = R \lambda$ (zero at fixed nodes, kappa times its input's at an amplifier's output),
+        and for a branch from node a to node b
+        $dC/dg_{ab} = -(\mu_a - \mu_b)(v_a - v_b)$ [V/S times the unit of C].
+
+        Args:
+            circuit: The circuit.
+            params: Conductances [S] by group name.
+            inputs: Source voltages [V].
+            point: Free operating points.
+            output_gradient: $\partial C / \partial y$ of every sample.
+        """
+        return plan_for(circuit).adjoint(params, point, output_gradient)

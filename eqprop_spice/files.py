@@ -1,0 +1,49 @@
+"""Files and folders that are complete or not there, whatever stops the process."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds the old content or the new, never less.
+
+    Raises:
+        OSError: If the content could not be written; the old file is intact then.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def new_folder(path: Path, experiment: bytes) -> bool:
+    """Make a folder that holds `experiment.toml`, complete from the start.
+
+    The folder is filled under another name and then renamed: one of that name that another process
+    made meanwhile holds an experiment too, and the kernel replaces only empty folders.
+
+    Returns:
+        False if the folder exists already.
+    """
+    if os.path.lexists(path):
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    unfinished.mkdir(exist_ok=True)
+    try:
+        write_atomically(unfinished / "experiment.toml", experiment)
+        os.rename(unfinished, path)
+    except BaseException as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True

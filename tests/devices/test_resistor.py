@@ -1,0 +1,40 @@
+"""Resistors: Ohm's law."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from eqprop_spice.devices.resistor import Resistor
+from tests.circuits import central_difference
+
+DERIVATIVE = 1e-9
+"""Relative error of a central difference of a parabola: rounding alone."""
+
+
+@pytest.mark.parametrize("g", [1e-7, 1e-3, 0.1])
+def test_current_is_derivative_of_co_content(g):
+    resistor, v = Resistor(), np.array([-3.0, -0.1, 0.5, 2.0])
+    slope = central_difference(
+        lambda x: float(resistor.co_content(x, g).sum()), v, np.full(4, 1e-3)
+    )
+    np.testing.assert_allclose(resistor.current(v, g), slope, rtol=DERIVATIVE)
+    np.testing.assert_array_equal(resistor.conductance(v, g), np.full(4, g))
+
+
+def test_numpy_and_jax_agree_exactly():
+    resistor, v, g = Resistor(), np.linspace(-2.0, 2.0, 7), np.full(7, 0.01)
+    for law in (resistor.current, resistor.conductance, resistor.co_content):
+        np.testing.assert_array_equal(law(v, g), np.asarray(law(jnp.asarray(v), jnp.asarray(g))))
+
+
+def test_card_is_the_resistance_with_all_digits():
+    g = 0.1 / 3.0
+    card = Resistor().card("dense_0_1", "a", "b", np.float64(g))
+    name, first, second, value = card.split()
+    assert (name, first, second) == ("rdense_0_1", "a", "b")
+    assert float(value) == 1.0 / g
+
+
+def test_resistor_is_trainable_and_has_no_model():
+    assert Resistor().trainable
+    assert Resistor().model_card() is None
