@@ -173,9 +173,7 @@ def _solve(problem: _Problem, guess: np.ndarray | None) -> tuple[np.ndarray, np.
     start = np.zeros((batch, len(system.kept)))
     if guess is not None:
         start = np.where(np.isfinite(guess), guess, 0.0)[:, system.kept]
-    solution, arrived, steps = _iterate(
-        problem, start, np.arange(batch), warm=guess is not None
-    )
+    solution, arrived, steps = _iterate(problem, start, np.arange(batch), warm=guess is not None)
     lost = np.flatnonzero(~arrived)
     if len(lost):
         kept = np.zeros((len(lost), len(system.kept)))

@@ -26,7 +26,8 @@ from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Free, Load, Nudge
 from eqprop_spice.spice.folding import Folded, fold
 from eqprop_spice.spice.library import Session
-from eqprop_spice.spice.netlist import amplifier_cards, device_cards, model_cards, number
+from eqprop_spice.spice.netlist import model_cards, number
+from eqprop_spice.spice.sweep import HeldFeed, SweepFeed, deck_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,153 +40,6 @@ RELAXED_OPTIONS = "reltol=1e-6 vntol=1e-9 abstol=1e-12 itl1=1000"
 HOMOTOPY_RESISTANCE = 1e9
 """A shunt to ground at every node [ohm] that makes series diodes solvable; it is taken away again
 for the solution that counts."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Deck:
-    """What stays the same while the conductances and the batch change."""
-
-    circuit: Circuit
-    drives: np.ndarray
-    """Nodes that get an external current source."""
-    columns: dict[bytes, int]
-    static_lines: list[str]
-
-    @property
-    def width(self) -> int:
-        """Number of external values per point."""
-        return len(self.columns)
-
-
-@functools.lru_cache(maxsize=16)
-def _deck_of(circuit: Circuit) -> _Deck:
-    """Write the cards that depend neither on the conductances nor on the inputs."""
-    names = circuit.node_names
-    resistor_fed = [
-        layout.second[~circuit.is_fixed[layout.second]]
-        for layout in (g.layout for g in circuit.trainable_groups)
-        if circuit.is_fixed[layout.first].any()
-    ] + [
-        layout.first[~circuit.is_fixed[layout.first]]
-        for layout in (g.layout for g in circuit.trainable_groups)
-        if circuit.is_fixed[layout.second].any()
-    ]
-    outputs = circuit.output_nodes[circuit.output_nodes != GROUND]
-    drives = np.unique(np.concatenate([outputs, *resistor_fed]))
-    columns = {f"idrive_{node}".encode(): i for i, node in enumerate(drives.tolist())}
-    lines = [f"idrive_{node} 0 {names[node]} external" for node in drives.tolist()]
-    touched = {
-        int(node)
-        for group in circuit.groups
-        if not group.device.trainable
-        for nodes in (group.layout.first, group.layout.second)
-        for node in nodes
-    }
-    for group in circuit.sources:
-        for i, node in enumerate(group.nodes.tolist()):
-            if node not in touched:
-                continue
-            if group.columns[i] < 0:
-                lines.append(f"v{group.name}_{i} {names[node]} 0 {number(group.scales[i])}")
-            else:
-                lines.append(f"v_held_{node} {names[node]} 0 external")
-                columns[f"v_held_{node}".encode()] = len(columns)
-    lines += device_cards(circuit, {}, trainable=False)
-    lines += amplifier_cards(circuit)
-    return _Deck(circuit, drives, columns, lines)
-
-
-class _SweepFeed:
-    """Walks through the phases of one sample after the other while ngspice sweeps."""
-
-    def __init__(
-        self,
-        deck: _Deck,
-        base_rows: list[list[float]],
-        samples: Sequence[int],
-        phases: Sequence[AbstractPhase | Nudge],
-        session: Session,
-    ) -> None:
-        self.columns = deck.columns
-        self._deck, self._session = deck, session
-        self._base, self._samples = base_rows, list(samples)
-        outputs = deck.circuit.output_nodes
-        self._plus = np.searchsorted(deck.drives, outputs[:, 0]).tolist()
-        drive_of = dict(zip(deck.drives.tolist(), range(len(deck.drives)), strict=True))
-        self._minus = [drive_of.get(node) for node in outputs[:, 1].tolist()]
-        size = (len(base_rows), deck.circuit.num_outputs)
-        # What static phases inject is known before the sweep.
-        self._phases = [
-            (p.source_currents(*size).tolist(), p.conductance)
-            if isinstance(p, AbstractPhase)
-            else p
-            for p in phases
-        ]
-        self._spring_column = deck.columns.get(b"v_spring")
-        self._position: list[tuple[int, int]] | None = None
-        self._free_outputs = np.zeros((1, deck.circuit.num_outputs))
-        self.num_points = 0
-        self.applied: list[list[float]] = []
-        self._set_row()
-
-    def _set_row(self) -> None:
-        """Set the external values of the next point."""
-        turn, which = divmod(self.num_points, len(self._phases))
-        if turn >= len(self._samples):
-            return
-        sample = self._samples[turn]
-        phase = self._phases[which]
-        row = self._base[sample].copy()
-        if isinstance(phase, tuple):
-            currents, conductance = phase[0][sample], phase[1]
-        else:
-            currents = phase(self._free_outputs, slice(sample, sample + 1))[0].tolist()
-            conductance = 0.0
-        for plus, minus, current in zip(self._plus, self._minus, currents, strict=True):
-            row[plus] += current
-            if minus is not None:
-                row[minus] -= current
-        if self._spring_column is not None:
-            row[self._spring_column] = conductance
-        self.applied.append(currents)
-        self.row: list[float] = row
-
-    def advance(self, data) -> None:
-        """Note an accepted point of the sweep."""
-        if self.num_points % len(self._phases) == 0 and len(self._phases) > 1:
-            self.accept(self._read_outputs(data))
-        else:
-            self.accept(None)
-
-    def accept(self, outputs: Sequence[float] | np.ndarray | None) -> None:
-        """Move on to the next point; `outputs` are those of a free point [V]."""
-        if outputs is not None:
-            self._free_outputs[0] = outputs
-        self.num_points += 1
-        self._set_row()
-
-    def _read_outputs(self, data) -> list[float]:
-        if self._position is None:
-            names = self._session.vector_names(data)
-            index = {name.removeprefix("V(").rstrip(")").lower(): i for i, name in enumerate(names)}
-            circuit = self._deck.circuit
-            plus, minus = (
-                [index[circuit.node_names[n]] if n != GROUND else -1 for n in nodes]
-                for nodes in circuit.output_nodes.T
-            )
-            self._position = list(zip(plus, minus, strict=True))
-        vectors = data.vecsa
-        return [vectors[p].creal - (vectors[m].creal if m >= 0 else 0.0) for p, m in self._position]
-
-
-class _HeldFeed:
-    """Holds one row of external values."""
-
-    def __init__(self, columns: dict[bytes, int], row: list[float]) -> None:
-        self.columns, self.row = columns, row
-
-    def advance(self, data) -> None:
-        """Stay."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,7 +133,7 @@ class _Solver:
         self.params = {name: np.asarray(values) for name, values in params.items()}
         self.inputs = np.asarray(inputs, float)
         self.session = Session.get()
-        self.deck = _deck_of(circuit)
+        self.deck = deck_of(circuit)
         self.folded: Folded = fold(circuit, self.params, self.inputs)
         self.conductances = np.array(
             [p.conductance if isinstance(p, AbstractPhase) else 0.0 for p in phases]
@@ -366,7 +220,7 @@ class _Solver:
     def _sweep(self, samples: list[int], free: np.ndarray, injected: np.ndarray) -> int:
         """Sweep samples until the end or the first that fails; return how many are dealt with."""
         num_phases = len(self.phases)
-        feed = _SweepFeed(self.deck, self.rows, samples, self.phases, self.session)
+        feed = SweepFeed(self.deck, self.rows, samples, self.phases, self.session)
         num_points = len(samples) * num_phases
         self.session.run(f"dc v_index 0 {num_points - 1} 1", feed)
         done = min(feed.num_points, num_points) // num_phases
@@ -426,7 +280,7 @@ class _Solver:
         """Solve one sample cold, with looser steps, then from ever better starts."""
         alone = np.array([sample])
         for solve_point in (self._cold, self._relaxed, self._from_shunted, self._from_native):
-            feed = _SweepFeed(self.deck, self.rows, [sample], self.phases, self.session)
+            feed = SweepFeed(self.deck, self.rows, [sample], self.phases, self.session)
             free[sample] = np.nan
             for p in range(len(self.phases)):
                 injected[sample, p] = feed.applied[p]
@@ -475,7 +329,7 @@ class _Solver:
     def _operating_point(self, lines: list[str], row: list[float]) -> np.ndarray | None:
         """Solve one point from scratch; None where ngspice gives up."""
         self.session.load(lines)
-        self.session.run("op", _HeldFeed(self.deck.columns, row))
+        self.session.run("op", HeldFeed(self.deck.columns, row))
         values = self._read(1)
         return None if values is None else values[0]
 
@@ -491,7 +345,7 @@ class _Solver:
         for sample, row in enumerate(self.rows):
             for k, current in enumerate(currents[sample].tolist()):
                 self.session.command(f"alter iac_{k} acmag = {current!r}")
-            self.session.run("ac lin 1 1 1", _HeldFeed(self.deck.columns, row))
+            self.session.run("ac lin 1 1 1", HeldFeed(self.deck.columns, row))
             vectors = [self.session.complex_vector(names[n]) for n in circuit.free_nodes]
             if all(vector is not None for vector in vectors):
                 result[sample] = [vector[0].real for vector in vectors if vector is not None]
