@@ -14,10 +14,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from eqprop_spice.circuit import GROUND, Circuit
+from eqprop_spice.circuit import Circuit
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.diode import PRESETS
 from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.groups import GROUND
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense

@@ -168,7 +168,11 @@ class Experiment:
         """Build everything once, so that what is wrong shows before anything runs."""
         _ = self.circuit, self.rule, self.cost, self.constraint, self.initializer
         _ = self.network.group_weights if self.table.training.weights == "reciprocity" else None
-        self.trainer  # noqa: B018
+        _ = self.trainer
+        try:
+            self.rule.check_cost(self.cost)
+        except ConfigError as error:
+            raise ConfigError(f"{self._at('cost')}: {error}") from error
         if self.table.goal.test_accuracy is not None and not len(self.data.test_inputs):
             raise ConfigError(
                 f"{self._at('goal', 'test_accuracy')}: this goal needs test samples, but the "

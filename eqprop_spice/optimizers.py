@@ -1,5 +1,6 @@
 """Optimizers from optax, and learning rates that know what a conductance is."""
 
+import difflib
 from typing import Literal
 
 import jax
@@ -7,6 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from eqprop_spice.errors import ConfigError
+
+COMMON = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "lion", "nadam")
+"""Optimizers to suggest; any other that optax has works too."""
 
 Scale = Literal["absolute", "mean_conductance"]
 Schedule = Literal["constant", "cosine"]
@@ -53,9 +57,9 @@ def make_optimizer(
     """
     factory = getattr(optax, kind, None)
     if not callable(factory):
-        raise ConfigError(
-            f"optax has no optimizer named '{kind}'; try sgd, adam, adamw, rmsprop or lion."
-        )
+        near = difflib.get_close_matches(kind, COMMON, n=1)
+        hint = f"Did you mean '{near[0]}'?" if near else f"Try {', '.join(COMMON)}."
+        raise ConfigError(f"optax has no optimizer named '{kind}'. {hint}")
     rate = (
         optax.cosine_decay_schedule(learning_rate, max(num_steps, 1))
         if schedule == "cosine"

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eqprop_spice.circuit import GROUND, Circuit, CircuitBuilder
+from eqprop_spice.builder import CircuitBuilder
+from eqprop_spice.circuit import Circuit
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.ngspice import NgSpice
 from eqprop_spice.errors import NetlistError
+from eqprop_spice.groups import GROUND
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense
 from eqprop_spice.phases import Force, Free, Spring

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from eqprop_spice.circuit import GROUND, Circuit, CircuitBuilder, reciprocity_weights
+from eqprop_spice.builder import CircuitBuilder
+from eqprop_spice.circuit import Circuit
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.errors import NetlistError
+from eqprop_spice.groups import GROUND
+from eqprop_spice.reciprocity import reciprocity_weights
 from tests.circuits import KIRAZ, reflection_of
 
 SYMMETRY = 1e-6

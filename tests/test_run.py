@@ -360,8 +360,8 @@ def test_remains_of_a_killed_process_are_removed(tmp_path):
 
 
 def test_training_refuses_what_does_not_converge(tmp_path):
-    # A tolerance below rounding: no sample can meet it.
-    experiment = short_xor("ngspice.residual_tolerance=1e-30")
+    # Tolerances below rounding: no sample can meet them.
+    experiment = short_xor("ngspice.residual_tolerance=1e-20", "ngspice.vntol=1e-40")
     with pytest.raises(ConvergenceError, match=r"4 of 4 samples .*sample 0, worst at node 'n"):
         train(experiment, tmp_path / "run")
     # The run is as it was before the update, and says so.

@@ -19,7 +19,8 @@ import scipy.sparse
 import scipy.sparse.linalg
 from jaxtyping import Float, Int
 
-from eqprop_spice.circuit import Circuit, Group
+from eqprop_spice.circuit import Circuit
+from eqprop_spice.groups import Group
 
 DENSE_LIMIT = 200
 """Nonlinear nodes up to which dense factorizations of the reduced system beat sparse ones of the

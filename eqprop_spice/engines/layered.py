@@ -26,6 +26,7 @@ from eqprop_spice.engines.layered_chain import Chain
 from eqprop_spice.engines.layered_linear import Blocks, conjugate_gradients, dot, largest
 from eqprop_spice.engines.layered_network import (
     Network,
+    assemble,
     attach,
     build_network,
     fixed_voltages,
@@ -247,6 +248,26 @@ def _smallest_emission_voltage(chain: Chain) -> float:
     return min((s.device.emission_voltage for s in slots), default=math.inf)
 
 
+def _useful_accuracy(network: Network, diagonals: Blocks, jacobi: Blocks) -> Array:
+    r"""Return the relative accuracy of Newton's step below which curvature hides it, `batch 1`.
+
+    A step that moves bent nodes by s leaves an error of about $s^2 / 2 N v_T$ anyway. The movement
+    is estimated from the step that the diagonal alone would give.
+    """
+    count = len(diagonals)
+    bend = _smallest_emission_voltage(network.chain)
+    kept = dict(zip(_kept(count), jacobi, strict=True))
+    layers = network.chain.layers
+    size = largest(jacobi)
+    if any(layers[k].diodes for k in kept):
+        movement = size
+    else:
+        changes = _slack_response(network, diagonals, kept)
+        movement = largest([changes[k] for k in _slack(count)]) if count > 1 else 0.0 * size
+    useful = movement**2 / (2.0 * bend) / jnp.maximum(size, jnp.finfo(size.dtype).tiny)
+    return jnp.clip(0.1 * useful, 1e-10, 0.05)
+
+
 def newton(network: Network, state: State) -> State:
     """Iterate until the error that the next step would remove is rounding."""
     count = len(state.voltages)
@@ -261,21 +282,27 @@ def newton(network: Network, state: State) -> State:
         diagonals = _diagonals(network, state.slopes)
         kept_diagonals = tuple(diagonals[k] for k in kept)
         jacobi = tuple(f / d for f, d in zip(state.residuals, kept_diagonals, strict=True))
-        # An inexact step is enough while the diodes' curvature limits the next one anyway.
-        accuracy = jnp.clip(0.1 * largest(jacobi) / bend, 1e-9, 0.05)
+        accuracy = _useful_accuracy(network, diagonals, jacobi)
         right = tuple(-f for f in state.residuals)
         changes = solve_linear(network, diagonals, right, accuracy)
         voltages, slopes = _trial(network, state, changes)
         slopes, diodes, residuals, violations = _evaluate(network, voltages, slopes)
 
-        error = accuracy * largest(changes)
+        moved = tuple(f / d for f, d in zip(residuals, kept_diagonals, strict=True))
+        # What is left is known twice: from the step's curvature, and from the new residual with
+        # the amplification that the Jacobian just showed.
+        size = largest(changes)
         bending = largest([changes[k] for k in curved]) if curved else 0.0
-        error = jnp.where(state.damping == 1.0, error + bending**2 / (2.0 * bend), jnp.inf)
+        expected = jnp.where(
+            state.damping == 1.0, accuracy * size + bending**2 / (2.0 * bend), jnp.inf
+        )
+        amplification = size / jnp.maximum(largest(jacobi), jnp.finfo(size.dtype).tiny)
+        found = largest(moved) * jnp.maximum(amplification, 1.0)
         goal = SOLUTION_ACCURACY * jnp.maximum(1.0, largest(voltages))
         # Volts alone would forget layers that the conductances put at picovolts.
-        arrived = (error <= goal) & (largest(violations) <= GOOD_RESIDUAL)
+        good = largest(violations) <= GOOD_RESIDUAL
+        arrived = (jnp.minimum(expected, found) <= goal) & good
         ones = tuple(jnp.ones((1, 1)) for _ in kept)
-        moved = tuple(f / d for f, d in zip(residuals, kept_diagonals, strict=True))
         accepted = arrived | (dot(moved, moved, ones) < dot(jacobi, jacobi, ones))
         take = accepted & ~state.finished
 
@@ -350,13 +377,13 @@ class LayeredPlan:
 
         A follower's value is its gain, or else its reflection, times that of the node it follows.
         """
-        parts = jnp.concatenate([fixed, *layers], axis=1)
+        parts = [fixed, *layers]
         columns = self.chain.column_of_node
         followers = []
         for a in self.circuit.amplifiers:
             factors = jnp.asarray(a.reflections if reflections else a.gains)[None, :]
-            followers.append(take_columns(parts, columns[a.inputs]) * factors)
-        return take_columns(jnp.concatenate([parts, *followers], axis=1), columns)
+            followers.append(assemble(parts, columns[a.inputs]) * factors)
+        return assemble([*parts, *followers], columns)
 
     def _linearize(self, params: Mapping[str, Array], voltages):
         """Return the equations and the Jacobian's diagonal at node voltages."""

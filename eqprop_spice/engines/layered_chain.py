@@ -6,10 +6,12 @@ import itertools
 import numpy as np
 from jaxtyping import Float, Int
 
-from eqprop_spice.circuit import GROUND, WEIGHT_TOLERANCE, Circuit, Group, Product
+from eqprop_spice.circuit import Circuit
 from eqprop_spice.devices.diode import Shockley
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.layered_nodes import DiodeSlot
+from eqprop_spice.groups import GROUND, Group, Product
+from eqprop_spice.reciprocity import WEIGHT_TOLERANCE
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -96,6 +96,26 @@ def fixed_voltages(circuit: Circuit, inputs):
     return jnp.concatenate(parts, axis=1)
 
 
+def assemble(parts: Sequence[Array], column_of_node: np.ndarray):
+    """Return columns of side-by-side arrays in another order, in one copy of their stretches.
+
+    Args:
+        parts: The arrays, `batch column`.
+        column_of_node: Which column of their concatenation comes where.
+    """
+    starts = np.cumsum([0, *(part.shape[1] for part in parts)])
+    owner = np.searchsorted(starts, column_of_node, side="right") - 1
+    breaks = np.flatnonzero((np.diff(column_of_node) != 1) | (np.diff(owner) != 0)) + 1
+    if len(breaks) > max(len(column_of_node) // 8, 32):
+        return jnp.concatenate(parts, axis=1)[:, column_of_node]
+    pieces = []
+    for stretch in np.split(np.arange(len(column_of_node)), breaks):
+        which = int(owner[stretch[0]])
+        first = int(column_of_node[stretch[0]] - starts[which])
+        pieces.append(parts[which][:, first : first + len(stretch)])
+    return jnp.concatenate(pieces, axis=1)
+
+
 def build_network(
     chain: Chain, params: Mapping[str, Array], fixed, *, fold: bool = True
 ) -> Network:

@@ -245,8 +245,8 @@ def solve_nodes(slots: tuple[DiodeSlot, ...], c, current, guess=None):
     guess = _start(slots, c, current) if guess is None else guess
 
     def unfinished(state):
-        steps, _, step, _ = state
-        return (steps < MAX_WARM_STEPS) & ~(jnp.abs(step) <= tolerance).all()
+        steps, _, settled, _ = state
+        return (steps < MAX_WARM_STEPS) & ~settled
 
     def improve(state):
         steps, u, _, _ = state
@@ -254,12 +254,9 @@ def solve_nodes(slots: tuple[DiodeSlot, ...], c, current, guess=None):
         inverse = 1.0 / (c + slope)
         newton = (c * u + diode_current - current) * inverse
         step = newton / jnp.clip(1.0 - 0.5 * newton * curvature * inverse, 0.5, 2.0)
-        return steps + 1, u - step, step, slope - step * curvature
+        settled = (jnp.abs(step) <= tolerance).all()
+        return steps + 1, u - step, settled, slope - step * curvature
 
-    first = (0, guess, jnp.full_like(guess, jnp.inf), jnp.zeros_like(guess))
-    _, u, step, slope = jax.lax.while_loop(unfinished, improve, first)
-    return jax.lax.cond(
-        (jnp.abs(step) <= tolerance).all(),
-        lambda: (u, slope),
-        lambda: _solve_bracketed(slots, c, current),
-    )
+    first = (0, guess, jnp.zeros((), bool), jnp.zeros_like(guess))
+    _, u, settled, slope = jax.lax.while_loop(unfinished, improve, first)
+    return jax.lax.cond(settled, lambda: (u, slope), lambda: _solve_bracketed(slots, c, current))

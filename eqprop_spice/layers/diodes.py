@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from eqprop_spice.circuit import CircuitBuilder
+from eqprop_spice.builder import CircuitBuilder
 from eqprop_spice.devices.diode import Shockley
 from eqprop_spice.layers.base import AbstractLayer
 

@@ -53,6 +53,13 @@ class AbstractRule:
         """
         raise NotImplementedError
 
+    def check_cost(self, cost: AbstractCost) -> None:
+        """Refuse a cost that this rule cannot nudge along; most rules take any.
+
+        Raises:
+            ConfigError: If so, with what to use instead.
+        """
+
     def nudged_phase(
         self,
         outputs: Float[Array, "batch output"],

@@ -41,13 +41,17 @@ class EquilibriumPropagation(AbstractRule):
                 'variant = "negative".'
             )
 
-    def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
-        """Return the gradient estimate; see `AbstractRule`."""
+    def check_cost(self, cost) -> None:
+        """Refuse a live nudge along anything but the squared error."""
         if self.nudge == "live" and not isinstance(cost, SquaredError):
             raise ConfigError(
                 "A live nudge is a conductance to a source at the target, which is the gradient of "
                 'the squared error only. Use nudge = "constant" with other costs.'
             )
+
+    def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
+        """Return the gradient estimate; see `AbstractRule`."""
+        self.check_cost(cost)
         plus = self._phase(self.beta, targets, cost)
         minus = self._phase(-self.beta, targets, cost)
         perturbed = {"positive": [plus], "negative": [minus], "centered": [minus, plus]}

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-from eqprop_spice.circuit import Circuit, Product, add_at
+from eqprop_spice.circuit import Circuit
+from eqprop_spice.groups import Product, add_at
 
 
 @dataclasses.dataclass(frozen=True)

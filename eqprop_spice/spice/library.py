@@ -9,7 +9,9 @@ import collections
 import ctypes.util
 import logging
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol
@@ -72,6 +74,26 @@ def _empty_surroundings() -> Iterator[None]:
                 del os.environ["HOME"]
             else:
                 os.environ["HOME"] = home
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until ngspice returns: an exception cannot pass through its callbacks.
+
+    Raised in a callback it would be printed and dropped, and the point it fell on would be wrong.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    received = []
+    signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if received:
+        handler(*received[0])
 
 
 def _library_class():
@@ -145,7 +167,7 @@ class Session:
         """Load the library; use `Session.get()` instead."""
         self._library_class, self._ffi = _library_class()
         unsupported = logging.getLogger(f"{__name__}.pyspice")
-        with _empty_surroundings():
+        with _uninterrupted(), _empty_surroundings():
             previous = unsupported.level
             # PySpice knows versions up to 34 by name and warns of all others; they work.
             unsupported.setLevel(logging.ERROR)
@@ -192,9 +214,10 @@ class Session:
         if len(encoded) > MAX_COMMAND_LENGTH or b"\n" in encoded:
             raise NetlistError(f"ngspice takes commands of one short line; got {command[:60]!r}...")
         self._num_commands += 1
-        if self._num_commands % COMMANDS_BETWEEN_RELEASES == 0:
-            self._api.ngSpice_Command(self._ffi.NULL)
-        self._api.ngSpice_Command(encoded)
+        with _uninterrupted():
+            if self._num_commands % COMMANDS_BETWEEN_RELEASES == 0:
+                self._api.ngSpice_Command(self._ffi.NULL)
+            self._api.ngSpice_Command(encoded)
         # Lists that the base class grows for ever.
         self._library._stdout.clear()
         self._library._stderr.clear()
@@ -209,8 +232,9 @@ class Session:
         self._library_class.messages.clear()
         strings = [self._ffi.new("char[]", line.encode("ascii")) for line in lines]
         array = self._ffi.new("char*[]", [*strings, self._ffi.NULL])
-        status = self._api.ngSpice_Circ(array)
-        self._loaded = [array, strings]
+        with _uninterrupted():
+            status = self._api.ngSpice_Circ(array)
+            self._loaded = [array, strings]
         errors = [m for m in self.messages() if "error" in m.lower()]
         if status != 0 or errors:
             raise NetlistError("ngspice refused the netlist: " + " | ".join(errors[:5]))

@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.circuit import GROUND, Circuit
+from eqprop_spice.circuit import Circuit
 from eqprop_spice.errors import NetlistError
+from eqprop_spice.groups import GROUND
 from eqprop_spice.phases import AbstractPhase
 
 ACCURATE_OPTIONS = ".options reltol=1e-10 vntol=1e-13 abstol=1e-15 gmin=1e-12"

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eqprop_spice.circuit import GROUND, Circuit
+from eqprop_spice.circuit import Circuit
+from eqprop_spice.groups import GROUND
 from eqprop_spice.phases import AbstractPhase, Nudge
 from eqprop_spice.spice.library import Session
 from eqprop_spice.spice.netlist import amplifier_cards, device_cards, number

@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.circuit import Circuit, reciprocity_weights
+from eqprop_spice.circuit import Circuit
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Nudge
+from eqprop_spice.reciprocity import reciprocity_weights
 from eqprop_spice.substrates.base import AbstractSubstrate, Params
 
 

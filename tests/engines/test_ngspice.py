@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eqprop_spice.circuit import GROUND, Circuit, CircuitBuilder
+from eqprop_spice.builder import CircuitBuilder
+from eqprop_spice.circuit import Circuit
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.diode import PRESETS, Shockley
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.ngspice import NgSpice, _Solver
 from eqprop_spice.errors import NetlistError
+from eqprop_spice.groups import GROUND
 from eqprop_spice.phases import Force, Free, Spring, constant_nudge
 from eqprop_spice.spice.library import Session
 from tests.circuits import KIRAZ, Layered, bisect, branch_currents, diode_law

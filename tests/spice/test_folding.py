@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from eqprop_spice.circuit import GROUND, CircuitBuilder
+from eqprop_spice.builder import CircuitBuilder
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.groups import GROUND
 from eqprop_spice.phases import Force, Free
 from eqprop_spice.spice.folding import fold
 from eqprop_spice.spice.netlist import netlist

@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eqprop_spice.circuit import GROUND, Circuit, CircuitBuilder
+from eqprop_spice.builder import CircuitBuilder
+from eqprop_spice.circuit import Circuit
 from eqprop_spice.devices.base import AbstractTwoTerminal
 from eqprop_spice.devices.diode import PRESETS
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.ngspice import NgSpice
 from eqprop_spice.errors import NetlistError
+from eqprop_spice.groups import GROUND
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import AbstractLayer, layered_circuit
 from eqprop_spice.layers.dense import Dense

@@ -1,0 +1,72 @@
+"""Reciprocity: the weights that make voltage drops a gradient, where a circuit has them."""
+
+import numpy as np
+from jaxtyping import Float
+
+from eqprop_spice.circuit import Circuit, components
+from eqprop_spice.errors import NetlistError
+from eqprop_spice.groups import GROUND, Product
+
+WEIGHT_TOLERANCE = 1e-9
+"""Relative disagreement of weights above which a circuit is not reciprocal; far above rounding
+and far below any gain mismatch that matters."""
+
+
+def reciprocity_weights(circuit: Circuit) -> dict[str, Float[np.ndarray, "..."]]:
+    r"""Return the weight w of each trainable group, as the circuit itself determines it.
+
+    Scaling the rows of the Jacobian by d makes it symmetric iff every two-terminal device sees the
+    same $\omega = d\,r/s$ at both ends, where a follower has $s = A$, $r = \kappa$. So devices
+    join nodes into clusters of one $\omega$, every amplifier sets
+    $\omega_{in} = \omega_{out} A / \kappa$, and the outputs have $\omega = 1$, since the nudge
+    enters with weight 1. Then $dC/dg = \omega\,d/d\beta(\tfrac12 \Delta V^2)$ exactly.
+
+    Returns:
+        Arrays that broadcast against the conductances of each group.
+
+    Raises:
+        NetlistError: If no such weights exist: the circuit is not reciprocal.
+    """
+    label = components(circuit, through_fixed=False)
+    omega: dict[int, float] = {}
+    outputs = circuit.output_nodes[circuit.output_nodes != GROUND]
+    for cluster in np.unique(label[outputs]).tolist():
+        omega[cluster] = 1.0
+    links = [
+        (int(label[i]), int(label[o]), float(gain / kappa))
+        for a in circuit.amplifiers
+        for i, o, gain, kappa in zip(a.inputs, a.outputs, a.gains, a.reflections, strict=True)
+    ]
+    changed = True
+    while changed:
+        changed = False
+        for before, after, ratio in links:
+            if after in omega and before not in omega:
+                omega[before] = omega[after] * ratio
+                changed = True
+            elif before in omega and after not in omega:
+                omega[after] = omega[before] / ratio
+                changed = True
+    for before, after, ratio in links:
+        if before not in omega:
+            continue
+        expected = omega[after] * ratio
+        if abs(omega[before] - expected) > WEIGHT_TOLERANCE * abs(expected):
+            raise NetlistError(
+                "The circuit is not reciprocal: two paths to the outputs give a cluster of nodes "
+                f"the weights {omega[before]:.6g} and {expected:.6g}, so equilibrium propagation "
+                "is biased here. Make A/kappa uniform over the amplifiers of a layer, or set "
+                'weights = "none" to study the biased rule.'
+            )
+    # A device between held nodes, or one that no output sees, has no effect on the loss.
+    node_weight = np.array([omega.get(int(c), 0.0) for c in label])
+    weights: dict[str, np.ndarray] = {}
+    for group in circuit.trainable_groups:
+        layout = group.layout
+        first = np.where(circuit.is_fixed[layout.first], np.nan, node_weight[layout.first])
+        second = np.where(circuit.is_fixed[layout.second], np.nan, node_weight[layout.second])
+        if isinstance(layout, Product):
+            first, second = np.broadcast_arrays(first[:, None], second[None, :])
+        combined = np.where(np.isnan(first), second, first)
+        weights[group.name] = np.where(np.isnan(combined), 0.0, combined)
+    return weights
