@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,10 @@ import numpy as np
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.engines.layered_chain import Chain, Coupling
-from eqprop_spice.engines.layered_linear import Blocks
 from eqprop_spice.phases import AbstractPhase, Free
+
+Blocks: TypeAlias = tuple[Array, ...]
+"""One array per layer, each `batch node`."""
 
 
 @jax.tree_util.register_dataclass
@@ -177,3 +180,14 @@ def neighbor_currents(network: Network, voltages: Sequence[Array | None], k: int
         )
         total = back if total is None else total + back
     return jnp.zeros_like(network.currents[k]) if total is None else total
+
+
+def spring_diagonal(network: Network):
+    """Return what the springs add to the diagonal of the last layer's Jacobian [S], `1 node`."""
+    return network.spring * (jnp.asarray(network.chain.incidence) ** 2).sum(axis=0)[None, :]
+
+
+def spring_currents(network: Network, outputs: Array):
+    """Return the current that the springs draw from each node of the last layer [A]."""
+    incidence = jnp.asarray(network.chain.incidence).astype(outputs.dtype)
+    return (outputs @ incidence.T) * network.spring @ incidence
