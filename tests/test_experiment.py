@@ -221,11 +221,10 @@ def test_an_unknown_name_suggests_the_nearest(old, new, key, nearest):
     assert f"Did you mean '{nearest}'?" in message
 
 
-def test_an_unknown_optimizer_is_refused_with_known_ones():
+def test_an_unknown_optimizer_is_refused_with_the_nearest():
     message, line = refusal('"sgd"', '"sdg"')
     assert message.startswith(f"demo.toml, line {line}, optimizer.kind: ")
-    assert "sgd" in message
-    assert "adam" in message
+    assert "Did you mean 'sgd'?" in message
 
 
 @pytest.mark.parametrize("kind", ["os.System", "base.AbstractDataset", "../logic.Xor", "logic"])

@@ -11,7 +11,6 @@ import numpy as np
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.engines.layered_chain import Chain, Coupling
-from eqprop_spice.phases import AbstractPhase, Free
 
 Blocks: TypeAlias = tuple[Array, ...]
 """One array per layer, each `batch node`."""
@@ -153,41 +152,62 @@ def build_network(
     return Network(tuple(c[None, :] for c in linear), tuple(drives), tuple(currents), None, chain)
 
 
-def attach(free: Network, phase: AbstractPhase) -> Network:
-    """Return the network with a phase's load at the outputs."""
-    batch, _ = free.currents[-1].shape
-    incidence = jnp.asarray(free.chain.incidence)
-    if isinstance(phase, Free):
-        return free
-    injected = jnp.asarray(phase.source_currents(batch, incidence.shape[0])) @ incidence
-    currents = (*free.currents[:-1], free.currents[-1] + injected)
-    stiffness = phase.conductance
-    # A traced stiffness has no value to compare; only the Python zero of a load without one has.
-    spring = None if isinstance(stiffness, float) and stiffness == 0.0 else jnp.asarray(stiffness)
-    return Network(free.linear, free.drives, currents, spring, free.chain)
+def attach(network: Network, currents: Array, stiffness: Array | None) -> Network:
+    """Return the network with a load at the outputs.
+
+    Args:
+        network: The network without one.
+        currents: Current into each output [A], `batch output`.
+        stiffness: Conductance across each output [S]; None if there is none.
+    """
+    injected = currents @ jnp.asarray(network.chain.incidence)
+    loaded = (*network.currents[:-1], network.currents[-1] + injected)
+    return dataclasses.replace(network, currents=loaded, spring=stiffness)
 
 
-def neighbor_currents(network: Network, voltages: Sequence[Array | None], k: int):
+def _product(left: Array, right: Array) -> Array:
+    """Multiply matrices in full precision, also where a GPU would cut float32 short."""
+    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
+
+
+def neighbor_currents(network: Network, voltages: Sequence[Array | None], k: int) -> Array | None:
     """Return the current [A] into layer k from the neighboring layers; None counts as 0 V."""
     total = None
     if k > 0 and voltages[k - 1] is not None:
-        total = voltages[k - 1] @ network.drives[k - 1]
+        total = _product(voltages[k - 1], network.drives[k - 1])
     if k + 1 < len(voltages) and voltages[k + 1] is not None:
-        back = (
-            voltages[k + 1]
-            @ network.drives[k].T
-            * jnp.asarray(network.chain.layers[k].ratios)[None, :]
-        )
+        back = _product(voltages[k + 1], network.drives[k].T)
+        ratios = network.chain.layers[k].ratios
+        if (ratios == ratios[0]).all():
+            back = back * float(ratios[0])
+        else:
+            back = back * jnp.asarray(ratios, back.dtype)[None, :]
         total = back if total is None else total + back
-    return jnp.zeros_like(network.currents[k]) if total is None else total
+    return total
 
 
-def spring_diagonal(network: Network):
+def inflow(network: Network, voltages: Sequence[Array | None], k: int) -> Array:
+    """Return the current [A] into layer k from sources, nudges and neighbors."""
+    neighbors = neighbor_currents(network, voltages, k)
+    return network.currents[k] if neighbors is None else network.currents[k] + neighbors
+
+
+def spring_diagonal(network: Network) -> Array:
     """Return what the springs add to the diagonal of the last layer's Jacobian [S], `1 node`."""
     return network.spring * (jnp.asarray(network.chain.incidence) ** 2).sum(axis=0)[None, :]
 
 
-def spring_currents(network: Network, outputs: Array):
+def spring_currents(network: Network, outputs: Array) -> Array:
     """Return the current that the springs draw from each node of the last layer [A]."""
-    incidence = jnp.asarray(network.chain.incidence).astype(outputs.dtype)
-    return (outputs @ incidence.T) * network.spring @ incidence
+    incidence = jnp.asarray(network.chain.incidence, outputs.dtype)
+    return _product(_product(outputs, incidence.T) * network.spring, incidence)
+
+
+def kept_layers(num_layers: int) -> list[int]:
+    """Return the layers Newton works on: the last, and every second before it."""
+    return list(range(num_layers - 1, -1, -2))[::-1]
+
+
+def slack_layers(num_layers: int) -> list[int]:
+    """Return the layers that are solved exactly for given neighbors."""
+    return list(range(num_layers - 2, -1, -2))[::-1]

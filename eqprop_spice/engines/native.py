@@ -10,6 +10,7 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.general import GeneralPlan
+from eqprop_spice.engines.guarded import GuardedPlan
 from eqprop_spice.engines.layered import LayeredPlan
 from eqprop_spice.engines.layered_chain import recognize
 from eqprop_spice.operating_point import OperatingPoint
@@ -17,10 +18,15 @@ from eqprop_spice.phases import AbstractPhase, Nudge
 
 
 @functools.lru_cache(maxsize=64)
-def plan_for(circuit: Circuit) -> LayeredPlan | GeneralPlan:
+def plan_for(circuit: Circuit) -> LayeredPlan | GuardedPlan | GeneralPlan:
     """Return the fastest plan that can solve a circuit; a circuit is planned once."""
     chain = recognize(circuit)
-    return GeneralPlan(circuit) if chain is None else LayeredPlan(circuit, chain)
+    if chain is None:
+        return GeneralPlan(circuit)
+    plan = LayeredPlan(circuit, chain)
+    if all((layer.ratios > 0.0).all() for layer in chain.layers):
+        return plan
+    return GuardedPlan(plan, GeneralPlan(circuit))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Native(AbstractEngine):
 
     @property
     def traceable(self) -> bool:
-        """Both plans run under `jax.jit`, with the circuit static."""
+        """All plans run under `jax.jit`, with the circuit static."""
         return True
 
     def settle(
