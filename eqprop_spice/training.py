@@ -160,8 +160,11 @@ class Trainer:
         tally = _Tally(self.data, self.cost)
         params: dict[str, Array] = state.params
         optimizer_state = state.optimizer_state
+        rng = np.random.default_rng([self.seed, state.epoch, 1])
         for rows in self.batches(state.epoch):
             inputs, targets = self.data.train_inputs[rows], self.data.train_targets[rows]
+            if self.data.augment is not None:
+                inputs = self.data.augment(inputs, rng)
             before = params
             params, optimizer_state, outputs, converged = self._step(
                 params, optimizer_state, inputs, targets

@@ -1,10 +1,14 @@
 """What a dataset is: source voltages and target voltages, for training and for testing."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float
+
+Augmentation: TypeAlias = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+"""Returns changed copies of a batch of inputs [V]."""
 
 Task = Literal["regression", "binary", "classes"]
 
@@ -21,6 +25,7 @@ class Data:
         task: When an output is right: "regression" never says, "binary" by the side of
             the threshold on which every output lies, "classes" by the largest output.
         threshold: The voltage between false and true of binary outputs [V].
+        augment: What changes training inputs at random whenever they are met, if anything.
     """
 
     train_inputs: Float[np.ndarray, "sample input"]
@@ -29,6 +34,7 @@ class Data:
     test_targets: Float[np.ndarray, "test output"]
     task: Task
     threshold: float = 0.0
+    augment: Augmentation | None = None
 
     @property
     def num_inputs(self) -> int:

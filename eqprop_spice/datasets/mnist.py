@@ -1,15 +1,17 @@
 """MNIST from its original idx files."""
 
 import dataclasses
+import functools
 import gzip
 import hashlib
+import math
 import os
 import zlib
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from eqprop_spice.datasets.base import AbstractDataset, Data, one_hot
 from eqprop_spice.errors import ConfigError
@@ -46,6 +48,23 @@ def read_idx(content: bytes, name: str) -> UInt8[np.ndarray, "..."]:
     return values.reshape(shape)
 
 
+def shifted(
+    inputs: Float[np.ndarray, "batch input"], rng: np.random.Generator, *, max_shift: int
+) -> Float[np.ndarray, "batch input"]:
+    """Return square images, each shifted at random by up to `max_shift` pixels along both axes.
+
+    What enters at the edges is 0 V, black.
+    """
+    count, side = len(inputs), math.isqrt(inputs.shape[1])
+    padded = np.pad(
+        inputs.reshape(count, side, side), ((0, 0), (max_shift, max_shift), (max_shift, max_shift))
+    )
+    corners = rng.integers(0, 2 * max_shift + 1, (2, count, 1))
+    rows, columns = corners + np.arange(side)
+    moved = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return moved.reshape(count, -1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Mnist(AbstractDataset):
     """Handwritten digits of 28x28 pixels: 60,000 for training, 10,000 for testing, 10 classes.
@@ -59,6 +78,7 @@ class Mnist(AbstractDataset):
         validation: How many training images, the last ones, to test on instead of the test images:
             choose settings with it, report without it.
         num_train: How many training images to use, the first ones; 0 for all.
+        max_shift: Training images are shifted by up to so many pixels, anew whenever they are met.
     """
 
     amplitude: float = 1.0
@@ -67,6 +87,7 @@ class Mnist(AbstractDataset):
     folder: str = ""
     validation: int = 0
     num_train: int = 0
+    max_shift: int = 0
 
     CHECKSUMS: ClassVar[dict[str, str]] = {
         "train-images-idx3-ubyte.gz": (
@@ -140,4 +161,7 @@ class Mnist(AbstractDataset):
             voltages(test_images),
             one_hot(test_labels, num_classes, self.target_on, self.target_off),
             "classes",
+            augment=functools.partial(shifted, max_shift=self.max_shift)
+            if self.max_shift
+            else None,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eqprop_spice.datasets.mnist import FOLDER_VARIABLE, Mnist, read_idx
+from eqprop_spice.datasets.mnist import FOLDER_VARIABLE, Mnist, read_idx, shifted
 from eqprop_spice.errors import ConfigError
 
 
@@ -48,6 +48,22 @@ def test_validation_images_come_from_the_end_of_the_training_set(folder: Path) -
     data = Mnist(folder=str(folder), validation=5, num_train=10).load()
     np.testing.assert_array_equal(data.test_inputs, everything.train_inputs[-5:])
     np.testing.assert_array_equal(data.train_inputs, everything.train_inputs[:10])
+
+
+def test_shifted_images_are_moved_as_a_whole() -> None:
+    rng = np.random.default_rng(0)
+    images = np.zeros((200, 28, 28))
+    images[:, 14, 14] = 1.0
+    moved = shifted(images.reshape(200, -1), rng, max_shift=2).reshape(200, 28, 28)
+    assert (moved.sum((1, 2)) == 1.0).all()
+    where = np.argwhere(moved)[:, 1:] - 14
+    assert {tuple(w) for w in where.tolist()} == {
+        (i, j) for i in range(-2, 3) for j in range(-2, 3)
+    }
+    edge = np.zeros((50, 28, 28))
+    edge[:, 0, :] = 1.0
+    moved = shifted(edge.reshape(50, -1), rng, max_shift=2).reshape(50, 28, 28)
+    assert set(moved.sum((1, 2)).tolist()) <= {0.0, 26.0, 27.0, 28.0}
 
 
 def test_folder_from_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
