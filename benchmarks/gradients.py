@@ -1,6 +1,6 @@
 """Equilibrium propagation against finite differences of the loss, all solved by ngspice, per layer.
 
-    python benchmarks/gradients.py
+    python -m benchmarks.gradients
 
 For three amplifier kinds and one and two hidden layers: norm ratio and cosine of C-EP and of
 the small-signal limit, and the slopes of the bias of P-EP, N-EP and C-EP against beta.

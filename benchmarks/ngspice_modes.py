@@ -1,6 +1,6 @@
 """CPU time per operating point: this package's ngspice engine beside stock PySpice, in one run.
 
-    python benchmarks/ngspice_modes.py
+    python -m benchmarks.ngspice_modes
 
 Stock PySpice builds its netlist from Python objects for every operating point. Its subprocess mode
 does not parse the output of ngspice 37 and newer; the time until its parser gives up is counted,

@@ -127,7 +127,7 @@ class Trainer:
         return self.rule(self.substrate, params, inputs, targets, self.cost)
 
     @functools.cached_property
-    def _step(self):
+    def step(self):
         """Estimate and update; one compiled function where the engine allows it."""
 
         def step(params, optimizer_state, inputs, targets):
@@ -166,7 +166,7 @@ class Trainer:
             if self.data.augment is not None:
                 inputs = self.data.augment(inputs, rng)
             before = params
-            params, optimizer_state, outputs, converged = self._step(
+            params, optimizer_state, outputs, converged = self.step(
                 params, optimizer_state, inputs, targets
             )
             converged = np.asarray(converged)

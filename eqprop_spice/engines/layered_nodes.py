@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from eqprop_spice.arrays import Array
 from eqprop_spice.constants import JUNCTION_CONDUCTANCE
 from eqprop_spice.devices.diode import Shockley
 
@@ -23,11 +24,11 @@ ROUNDING = 1e-15
 r"""Error [V] at which an iteration ends. A Newton step s on an exponential leaves at most
 $s^2 / 2 n$, a Halley step $s^3 / 12 n^2$, with $n = N v_T$."""
 
-MAX_WARM_STEPS = 7
+MAX_FAST_STEPS = 7
 """Steps from a guess before the bracketed iteration takes over; 1 to 4 are usual."""
 
-MAX_BRACKETED_STEPS = 90
-"""Bisection alone narrows 1 kV to rounding in 60 steps; Newton usually needs 3."""
+MAX_SAFE_STEPS = 90
+"""Bisection alone narrows 1 kV to rounding in 60 steps; Halley usually needs 3."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -126,11 +127,6 @@ def diode_currents(slots: tuple[DiodeSlot, ...], u):
     return total, slope, magnitude
 
 
-def _sharpest(slots: tuple[DiodeSlot, ...]) -> float:
-    """Return the smallest emission voltage [V]."""
-    return min(slot.device.emission_voltage for slot in slots)
-
-
 def _start(slots: tuple[DiodeSlot, ...], c, current):
     """Return where Newton starts [V]: at the upper bound of the drop of the diode that conducts.
 
@@ -157,69 +153,71 @@ def _start(slots: tuple[DiodeSlot, ...], c, current):
     return start
 
 
-def _bracket(slots: tuple[DiodeSlot, ...], c, current):
-    r"""Return a start near the root, and voltages left and right of the root [V].
+@dataclasses.dataclass(frozen=True)
+class _NodeEquation:
+    """The scalar equations of a layer.
 
-    One diode alone has a closed form, $u = s + a - N v_T W(\cdot)$ with Lambert's function W.
-    For a diode that sinks current, that root bounds the true one from above wherever the other
-    diodes sink current too, which they do beyond the other ends of all of them.
+    Attributes:
+        slots: The diodes.
+        c: Linear conductance of each node [S], `1 node`.
+        current: Current from the neighbors [A], `batch node`.
     """
-    linear = current / c
-    low = high = linear
-    for slot in slots:
-        shift = _row(slot.shifts)
-        nvt, i_s = slot.device.emission_voltage, slot.device.saturation_current
-        resistance = slot.device.series_resistance + 1.0 / c
-        open_circuit = slot.sign * (linear - shift) + resistance * i_s
-        w = _log_lambert(jnp.log(resistance * (i_s / nvt)) + open_circuit / nvt)
-        drop = (nvt * w / resistance - i_s) / c
-        # The margin covers the error of w.
-        root = linear - slot.sign * (drop - nvt * (0.01 + 1e-6 * w))
-        if not slot.present.all():
-            root = jnp.where(jnp.asarray(slot.present)[None, :], root, linear)
-        if slot.sign > 0:
-            high = jnp.minimum(high, root)
-        else:
-            low = jnp.maximum(low, root)
-    most = _row(np.max([np.where(s.present, s.shifts, -1e3) for s in slots], axis=0))
-    least = _row(np.min([np.where(s.present, s.shifts, 1e3) for s in slots], axis=0))
-    return (
-        jnp.clip(linear, low, jnp.maximum(low, high)),
-        jnp.minimum(low, least),
-        jnp.maximum(high, most),
-    )
+
+    slots: tuple[DiodeSlot, ...]
+    c: Array
+    current: Array
+
+    def step(self, u):
+        """Return Halley's step [V], the excess current [A], and diode conductance [S] after it."""
+        diode_current, slope, curvature, _ = _node_law(self.slots, u)
+        inverse = 1.0 / (self.c + slope)
+        excess = self.c * u + diode_current - self.current
+        newton = excess * inverse
+        step = newton / jnp.clip(1.0 - 0.5 * newton * curvature * inverse, 0.5, 2.0)
+        return step, excess, slope - step * curvature
+
+    def bracket(self):
+        """Return voltages left and right of the root [V].
+
+        Outside the interval of their other ends, all diodes pull the node back towards it.
+        """
+        linear = self.current / self.c
+        most = np.max([np.where(s.present, s.shifts, -np.inf) for s in self.slots], axis=0)
+        least = np.min([np.where(s.present, s.shifts, np.inf) for s in self.slots], axis=0)
+        return jnp.minimum(linear, _row(least)), jnp.maximum(linear, _row(most))
 
 
-def _solve_bracketed(slots: tuple[DiodeSlot, ...], c, current):
-    """Solve from nothing, by Newton steps kept inside a shrinking bracket."""
-    start, low, high = _bracket(slots, c, current)
-    tolerance = math.sqrt(2.0 * ROUNDING * _sharpest(slots))
+def _solve_safely(equation: _NodeEquation, u, settled, slope, tolerance: float):
+    """Go on, where nodes have not settled, with steps kept inside a shrinking bracket."""
 
     def unfinished(state):
-        steps, *_, step, _ = state
-        return (steps < MAX_BRACKETED_STEPS) & (jnp.abs(step) > tolerance).any()
+        steps, _, settled, *_ = state
+        return (steps < MAX_SAFE_STEPS) & ~settled
 
     def improve(state):
-        steps, u, low, high, last_step, slope = state
-        diode_current, diode_slope, _ = diode_currents(slots, u)
-        excess = c * u + diode_current - current
-        newton = excess / (c + diode_slope)
+        steps, u, _, slope, low, high, last_step = state
+        bounds = equation.bracket()
+        low, high = jnp.maximum(low, bounds[0]), jnp.minimum(high, bounds[1])
+        u = jnp.clip(jnp.where(jnp.isnan(u), 0.0, u), low, high)
+        step, excess, new_slope = equation.step(u)
         high = jnp.where(excess > 0.0, u, high)
         low = jnp.where(excess < 0.0, u, low)
-        target = u - newton
-        # Newton creeps by one emission voltage per step on the far side of an exponential.
-        creeps = (jnp.abs(newton) > 0.5 * jnp.abs(last_step)) & (steps > 2)
+        target = u - step
+        # On the far side of an exponential, steps creep by an emission voltage or two.
+        creeps = jnp.abs(step) > 0.5 * jnp.abs(last_step)
         trusted = (target >= low) & (target <= high) & ~creeps
-        step = jnp.where(trusted, newton, u - 0.5 * (low + high))
-        step = jnp.where(jnp.abs(newton) <= tolerance, newton, step)
-        going = jnp.abs(last_step) > tolerance
+        small = jnp.abs(step) <= tolerance
+        step = jnp.where(trusted | small, step, u - 0.5 * (low + high))
+        going = ~(jnp.abs(last_step) <= tolerance)
         u = jnp.where(going, u - step, u)
-        step = jnp.where(going, step, last_step)
-        return steps + 1, u, low, high, step, jnp.where(going, diode_slope, slope)
+        last_step = jnp.where(going, step, last_step)
+        slope = jnp.where(going, new_slope, slope)
+        settled = ~(jnp.abs(last_step) > tolerance).any()
+        return steps + 1, u, settled, slope, low, high, last_step
 
-    infinite = jnp.full_like(start, jnp.inf)
-    first = (0, start, low, high, infinite, jnp.zeros_like(start))
-    _, u, _, _, _, slope = jax.lax.while_loop(unfinished, improve, first)
+    infinite = jnp.full_like(u, jnp.inf)
+    first = (0, u, settled, slope, -infinite, infinite, infinite)
+    _, u, _, slope, *_ = jax.lax.while_loop(unfinished, improve, first)
     return u, slope
 
 
@@ -240,23 +238,20 @@ def solve_nodes(slots: tuple[DiodeSlot, ...], c, current, guess=None):
     """
     if not slots:
         return current / c, jnp.zeros_like(current)
-    nvt = _sharpest(slots)
+    nvt = min(slot.device.emission_voltage for slot in slots)
     tolerance = (12.0 * ROUNDING * nvt**2) ** (1.0 / 3.0)
     guess = _start(slots, c, current) if guess is None else guess
+    equation = _NodeEquation(slots, c, current)
 
     def unfinished(state):
         steps, _, settled, _ = state
-        return (steps < MAX_WARM_STEPS) & ~settled
+        return (steps < MAX_FAST_STEPS) & ~settled
 
     def improve(state):
         steps, u, _, _ = state
-        diode_current, slope, curvature, _ = _node_law(slots, u)
-        inverse = 1.0 / (c + slope)
-        newton = (c * u + diode_current - current) * inverse
-        step = newton / jnp.clip(1.0 - 0.5 * newton * curvature * inverse, 0.5, 2.0)
-        settled = (jnp.abs(step) <= tolerance).all()
-        return steps + 1, u - step, settled, slope - step * curvature
+        step, _, slope = equation.step(u)
+        return steps + 1, u - step, (jnp.abs(step) <= tolerance).all(), slope
 
     first = (0, guess, jnp.zeros((), bool), jnp.zeros_like(guess))
     _, u, settled, slope = jax.lax.while_loop(unfinished, improve, first)
-    return jax.lax.cond(settled, lambda: (u, slope), lambda: _solve_bracketed(slots, c, current))
+    return _solve_safely(equation, u, settled, slope, tolerance)
