@@ -1,7 +1,9 @@
 """Newton's method on every second layer of a chain, the layers between solved exactly."""
 
 import dataclasses
+import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,13 @@ from eqprop_spice.engines.layered_network import (
     spring_currents,
     spring_diagonal,
 )
-from eqprop_spice.engines.layered_nodes import diode_currents, solve_nodes
+from eqprop_spice.engines.layered_nodes import (
+    DiodeSlot,
+    diode_currents,
+    merge_slots,
+    rough_solution,
+    solve_nodes,
+)
 
 MAX_STEPS = 80
 """Where Newton gives up; 2 to 6 steps are usual."""
@@ -66,41 +74,77 @@ def _drawn(network: Network, voltages, k: int) -> Array:
     return drawn
 
 
-def violations(network: Network, voltages: Blocks, inflows: Blocks, k: int) -> Array:
-    """Return Kirchhoff's residual at layer k relative to the currents that meet in each node."""
-    diode, _, magnitude = diode_currents(network.chain.layers[k].diodes, voltages[k])
-    drawn = _drawn(network, voltages, k)
-    scale = jnp.abs(drawn) + magnitude + jnp.abs(network.currents[k]) + jnp.abs(inflows[k])
-    residual = jnp.abs(drawn + diode - inflows[k])
-    return residual / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny)
+@functools.lru_cache(maxsize=256)
+def _slots(chain: Chain, layers: tuple[int, ...]) -> tuple[DiodeSlot, ...]:
+    """Return the diodes of some layers side by side."""
+    members = [chain.layers[k] for k in layers]
+    return merge_slots([q.diodes for q in members], [q.size for q in members])
+
+
+def _side_by_side(blocks: Sequence[Array]) -> Array:
+    return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
+
+
+def _apart(chain: Chain, values: Array, layers: Sequence[int]) -> list[Array]:
+    """Return the columns of each layer."""
+    ends = np.cumsum([chain.layers[k].size for k in layers]).tolist()
+    return [
+        values[:, end - chain.layers[k].size : end] for k, end in zip(layers, ends, strict=True)
+    ]
+
+
+def _law(chain: Chain, voltages, layers: Sequence[int]):
+    """Return diode currents [A], conductances [S] and magnitudes [A] of some layers."""
+    parts = diode_currents(
+        _slots(chain, tuple(layers)), _side_by_side([voltages[k] for k in layers])
+    )
+    return list(zip(*(_apart(chain, part, layers) for part in parts), strict=True))
+
+
+def _solve_layers(network: Network, currents, guesses, layers: Sequence[int]):
+    """Solve layers for given inflows [A]: their voltages [V] and diode conductances [S].
+
+    Layers that do not neighbor each other are solved as one: that compiles a program less each.
+    """
+    chain = network.chain
+    linear = _side_by_side([network.linear[k] for k in layers])
+    parts = solve_nodes(
+        _slots(chain, tuple(layers)), linear, _side_by_side(currents), _side_by_side(guesses)
+    )
+    return [_apart(chain, part, layers) for part in parts]
+
+
+def _scale(network: Network, drawn: Array, magnitude: Array, inflows, k: int) -> Array:
+    """Return the currents that meet in each node of layer k [A], at least the smallest number."""
+    total = jnp.abs(drawn) + magnitude + jnp.abs(network.currents[k]) + jnp.abs(inflows[k])
+    return jnp.maximum(total, jnp.finfo(total.dtype).tiny)
 
 
 def worst_violation(network: Network, state: State) -> tuple[Array, Array]:
     """Return each sample's largest relative violation of Kirchhoff's law, and the node it is at."""
-    count = len(state.voltages)
-    violation = jnp.concatenate(
-        [violations(network, state.voltages, state.inflows, k) for k in range(count)], axis=1
-    )
+    layers = range(len(state.voltages))
+    ratios = []
+    for k, (diode, _, magnitude) in zip(
+        layers, _law(network.chain, state.voltages, layers), strict=True
+    ):
+        drawn = _drawn(network, state.voltages, k)
+        residual = jnp.abs(drawn + diode - state.inflows[k])
+        ratios.append(residual / _scale(network, drawn, magnitude, state.inflows, k))
+    violation = jnp.concatenate(ratios, axis=1)
     nodes = np.concatenate([layer.nodes for layer in network.chain.layers])
     return violation.max(axis=1), jnp.asarray(nodes)[violation.argmax(axis=1)]
-
-
-def _solve_layer(network: Network, current: Array, k: int, guess=None) -> tuple[Array, Array]:
-    """Solve layer k for a given inflow: voltages [V] and diode conductances [S]."""
-    return solve_nodes(network.chain.layers[k].diodes, network.linear[k], current, guess)
 
 
 def _evaluate(network: Network, voltages: list, slopes: list, inflows: list):
     """Return slopes and inflows of all layers, and the kept ones' residuals and violation."""
     slopes, inflows = list(slopes), list(inflows)
     residuals, worst = [], []
-    for k in kept_layers(len(voltages)):
-        diode, slopes[k], magnitude = diode_currents(network.chain.layers[k].diodes, voltages[k])
-        inflows[k] = inflow(network, voltages, k)
+    kept = kept_layers(len(voltages))
+    for k, (diode, slope, magnitude) in zip(kept, _law(network.chain, voltages, kept), strict=True):
+        slopes[k], inflows[k] = slope, inflow(network, voltages, k)
         drawn = _drawn(network, voltages, k)
         residuals.append(drawn + diode - inflows[k])
-        scale = jnp.abs(drawn) + magnitude + jnp.abs(network.currents[k]) + jnp.abs(inflows[k])
-        worst.append(residuals[-1] / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny))
+        worst.append(residuals[-1] / _scale(network, drawn, magnitude, inflows, k))
     return tuple(slopes), tuple(inflows), tuple(residuals), largest(worst)
 
 
@@ -118,19 +162,34 @@ def _state(voltages: Blocks, slopes: Blocks, inflows: Blocks, residuals: Blocks)
     )
 
 
+def _follow(network: Network, voltages: list, slopes: list, inflows: list) -> None:
+    """Solve the slack layers for the kept ones, in place, from what a tangent predicts."""
+    slack = slack_layers(len(voltages))
+    if not slack:
+        return
+    guesses = []
+    for k in slack:
+        before, inflows[k] = inflows[k], inflow(network, voltages, k)
+        guesses.append(voltages[k] + (inflows[k] - before) / (network.linear[k] + slopes[k]))
+    solved = _solve_layers(network, [inflows[k] for k in slack], guesses, slack)
+    for k, u, slope in zip(slack, *solved, strict=True):
+        voltages[k], slopes[k] = u, slope
+
+
 def cold_state(network: Network) -> State:
-    """Guess the kept layers by one pass from the inputs to the outputs, and solve the slack."""
+    """Pass roughly from the inputs to the outputs, then solve the slack layers."""
     count = len(network.linear)
     voltages: list = [None] * count
     slopes: list = [None] * count
     inflows: list = [None] * count
     for k in range(count):
         inflows[k] = inflow(network, voltages, k)
-        voltages[k], slopes[k] = _solve_layer(network, inflows[k], k)
-    for k in slack_layers(count):
-        before, inflows[k] = inflows[k], inflow(network, voltages, k)
-        guess = voltages[k] + (inflows[k] - before) / (network.linear[k] + slopes[k])
-        voltages[k], slopes[k] = _solve_layer(network, inflows[k], k, guess)
+        voltages[k] = rough_solution(network.chain.layers[k].diodes, network.linear[k], inflows[k])
+    for k, (diode, slope, _) in enumerate(_law(network.chain, voltages, range(count))):
+        slopes[k] = slope
+        # The tangent at a rough solution starts from the inflow that it would be exact for.
+        inflows[k] = network.linear[k] * voltages[k] + diode
+    _follow(network, voltages, slopes, inflows)
     evaluated = _evaluate(network, voltages, slopes, inflows)
     return _state(tuple(voltages), *evaluated[:3])
 
@@ -153,22 +212,24 @@ def _trial(network: Network, state: State, changes: Blocks) -> tuple[list, list,
     line; the trial is where it meets the diodes, $c v + D(v) = c u + i$. To first order that is
     the step itself, but an exponential cannot throw it far. The slack layers follow exactly.
     """
-    count = len(state.voltages)
+    kept = kept_layers(len(state.voltages))
     voltages, slopes = list(state.voltages), list(state.slopes)
     inflows = list(state.inflows)
-    for position, k in enumerate(kept_layers(count)):
-        move = state.damping * changes[position]
-        target = voltages[k] + move
-        if network.chain.layers[k].diodes:
-            c = network.linear[k]
-            diode = state.residuals[position] + inflows[k] - _drawn(network, state.voltages, k)
-            line = c * target + diode + slopes[k] * move
-            target, _ = _solve_layer(network, line, k, target)
-        voltages[k] = target
-    for k in slack_layers(count):
-        before, inflows[k] = inflows[k], inflow(network, voltages, k)
-        guess = voltages[k] + (inflows[k] - before) / (network.linear[k] + slopes[k])
-        voltages[k], slopes[k] = _solve_layer(network, inflows[k], k, guess)
+    for k, change in zip(kept, changes, strict=True):
+        voltages[k] = voltages[k] + state.damping * change
+    curved = [(i, k) for i, k in enumerate(kept) if network.chain.layers[k].diodes]
+    lines = []
+    for i, k in curved:
+        diode = state.residuals[i] + inflows[k] - _drawn(network, state.voltages, k)
+        lines.append(
+            network.linear[k] * voltages[k] + diode + slopes[k] * state.damping * changes[i]
+        )
+    if curved:
+        layers = [k for _, k in curved]
+        solved, _ = _solve_layers(network, lines, [voltages[k] for k in layers], layers)
+        for k, u in zip(layers, solved, strict=True):
+            voltages[k] = u
+    _follow(network, voltages, slopes, inflows)
     return voltages, slopes, inflows
 
 
@@ -261,6 +322,5 @@ def newton(network: Network, state: State) -> State:
 
 def linearize(network: Network, voltages: list[Array]) -> Jacobian:
     """Return the Jacobian at given voltages of the layers [V]."""
-    layers = network.chain.layers
-    pairs = zip(layers, voltages, strict=True)
-    return _jacobian(network, tuple(diode_currents(layer.diodes, u)[1] for layer, u in pairs))
+    parts = _law(network.chain, voltages, range(len(voltages)))
+    return _jacobian(network, tuple(slope for _, slope, _ in parts))

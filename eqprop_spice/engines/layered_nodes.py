@@ -5,8 +5,10 @@ $c u + D(u) = I$, where D sums the currents of the node's diodes. D increases an
 u outside the interval of the diodes' other ends, so the root is unique and easily bracketed.
 """
 
+import collections
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +48,23 @@ class DiodeSlot:
     sign: float
     shifts: Float[np.ndarray, " node"]
     present: Bool[np.ndarray, " node"]
+
+
+def merge_slots(layers: Sequence[tuple[DiodeSlot, ...]], sizes: Sequence[int]):
+    """Return the slots of several layers side by side, so that one solution serves them all."""
+    starts = np.cumsum([0, *sizes])
+    merged: dict[tuple[Shockley, float, int], tuple[np.ndarray, np.ndarray]] = {}
+    for slots, start, size in zip(layers, starts, sizes, strict=False):
+        seen: collections.Counter[tuple[Shockley, float]] = collections.Counter()
+        for slot in slots:
+            kind = (slot.device, slot.sign)
+            key = (*kind, seen[kind])
+            seen[kind] += 1
+            nothing = (np.zeros(starts[-1]), np.zeros(starts[-1], bool))
+            shifts, present = merged.setdefault(key, nothing)
+            shifts[start : start + size] = slot.shifts
+            present[start : start + size] = slot.present
+    return tuple(DiodeSlot(device, sign, *values) for (device, sign, _), values in merged.items())
 
 
 def _row(values):
@@ -127,8 +146,8 @@ def diode_currents(slots: tuple[DiodeSlot, ...], u):
     return total, slope, magnitude
 
 
-def _start(slots: tuple[DiodeSlot, ...], c, current):
-    """Return where Newton starts [V]: at the upper bound of the drop of the diode that conducts.
+def rough_solution(slots: tuple[DiodeSlot, ...], c, current):
+    """Return voltages to start from [V]: at the upper bound of the conducting diode's drop.
 
     A diode carries at most the short-circuit current of what drives it, so it drops at most the
     voltage at which it carries that.
@@ -221,14 +240,14 @@ def _solve_safely(equation: _NodeEquation, u, settled, slope, tolerance: float):
     return u, slope
 
 
-def solve_nodes(slots: tuple[DiodeSlot, ...], c, current, guess=None):
+def solve_nodes(slots: tuple[DiodeSlot, ...], c, current, guess):
     r"""Solve $c u + D(u) = I$ at every node of a batch.
 
     Args:
         slots: The diodes.
         c: Linear conductance of each node [S], `1 node`.
         current: Current from the neighbors [A], `batch node`.
-        guess: Voltages near the solution; None if nothing is known.
+        guess: Where the iteration starts [V].
 
     Returns:
         The voltages [V], and the diodes' conductances [S] there, good to about 1e-8.
@@ -240,7 +259,6 @@ def solve_nodes(slots: tuple[DiodeSlot, ...], c, current, guess=None):
         return current / c, jnp.zeros_like(current)
     nvt = min(slot.device.emission_voltage for slot in slots)
     tolerance = (12.0 * ROUNDING * nvt**2) ** (1.0 / 3.0)
-    guess = _start(slots, c, current) if guess is None else guess
     equation = _NodeEquation(slots, c, current)
 
     def unfinished(state):

@@ -1,0 +1,149 @@
+"""Training throughput: the native engine beside ngspice and a naive Newton in numpy, in one run.
+
+    python -m benchmarks.native_throughput
+
+One P-EP step is the free and the nudged phase, the contrast and an Adam update with clipping. The
+naive method is what one writes first: Newton on all free nodes of one sample after the other, with
+the Jacobian of the whole circuit as a dense matrix.
+"""
+
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.ngspice_modes import network
+from eqprop_spice.circuit import Circuit
+from eqprop_spice.constraints.box import Box
+from eqprop_spice.costs.squared_error import SquaredError
+from eqprop_spice.datasets.base import Data
+from eqprop_spice.devices.diode import PRESETS
+from eqprop_spice.engines.base import AbstractEngine
+from eqprop_spice.engines.native import Native
+from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.layers.amplifier import BidirectionalAmplifier
+from eqprop_spice.layers.base import layered_circuit
+from eqprop_spice.layers.dense import Dense
+from eqprop_spice.layers.diodes import AntiparallelDiodes
+from eqprop_spice.optimizers import make_optimizer
+from eqprop_spice.phases import Free
+from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
+from eqprop_spice.rules.small_signal import SmallSignal
+from eqprop_spice.substrates.network import Network
+from eqprop_spice.training import Trainer
+
+BATCH = 256
+ROUNDS = 12
+
+
+def deep_network(hidden: tuple[int, ...]) -> Circuit:
+    """Return 785-...-20 with antiparallel pairs and kendall amplifiers."""
+    layers = []
+    for i, size in enumerate(hidden):
+        layers += [Dense(size, (1.0,) if i == 0 else ()), AntiparallelDiodes(PRESETS["kiraz"], 0.3)]
+        layers.append(BidirectionalAmplifier(4.0, "kendall"))
+    return layered_circuit([*layers, Dense(20)], num_inputs=784, num_outputs=10)
+
+
+def best_seconds(run: Callable[[], object], rounds: int) -> float:
+    """Return the least wall time of several calls after one that compiles [s]."""
+    jax.block_until_ready(run())
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        jax.block_until_ready(run())
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def step_seconds(circuit: Circuit, engine: AbstractEngine, rule, batch: int, rounds: int) -> float:
+    """Return the time of one training step [s]."""
+    rng = np.random.default_rng(0)
+    params = {n: rng.uniform(1e-4, 1e-2, s) for n, s in circuit.parameter_shapes().items()}
+    inputs = rng.uniform(-2, 2, (batch, circuit.num_inputs))
+    targets = rng.uniform(-1, 1, (batch, circuit.num_outputs))
+    trainer = Trainer(
+        Network(circuit, engine),
+        rule,
+        SquaredError(),
+        make_optimizer("adam", 1e-6, num_steps=1000),
+        Box(1e-5, 1e-1),
+        Data(inputs, targets, inputs[:0], targets[:0], "regression"),
+        batch_size=0,
+        seed=0,
+    )
+    state = trainer.init(params)
+    if engine.traceable:
+        inputs, targets = jnp.asarray(inputs), jnp.asarray(targets)
+
+    def run():
+        result = trainer.step(state.params, state.optimizer_state, inputs, targets)
+        assert np.asarray(result[3]).all()
+        return result[0]
+
+    return best_seconds(run, rounds)
+
+
+def naive_seconds(circuit: Circuit, samples: int) -> float:
+    """Return the time per sample of a free phase by dense Newton in numpy [s]."""
+    rng = np.random.default_rng(0)
+    params = {n: rng.uniform(1e-4, 1e-2, s) for n, s in circuit.parameter_shapes().items()}
+    inputs = rng.uniform(-2, 2, (samples, circuit.num_inputs))
+    nothing = np.zeros((1, circuit.num_outputs))
+    count = len(circuit.free_nodes)
+    unit_changes = circuit.voltage_changes(np.eye(count))
+    started = time.perf_counter()
+    for sample in inputs:
+        free = np.zeros((1, count))
+        for _ in range(60):
+            voltages = circuit.node_voltages(free, sample[None])
+            residual = circuit.residual(params, voltages, nothing)[0]
+            everywhere = np.repeat(voltages, count, axis=0)
+            no_currents = np.zeros((count, circuit.num_outputs))
+            jacobian = circuit.linearized_residual(params, everywhere, unit_changes, no_currents).T
+            step = np.clip(np.linalg.solve(jacobian, residual), -0.1, 0.1)
+            free = free - step
+            if np.abs(step).max() < 1e-12:
+                break
+    return (time.perf_counter() - started) / samples
+
+
+def main() -> None:
+    """Measure and print."""
+    rule = EquilibriumPropagation("positive", 1e-4)
+    small = network(784, 100)
+    native = BATCH / step_seconds(small, Native(), rule, BATCH, ROUNDS)
+    print(f"785-100-20, batch {BATCH}, float64, P-EP step with Adam:")
+    print(f"  native            {native:10,.0f} samples/s")
+    centered = EquilibriumPropagation("centered", 1e-4)
+    rate = BATCH / step_seconds(small, Native(), centered, BATCH, ROUNDS)
+    print(f"  native, C-EP      {rate:10,.0f} samples/s")
+    rate = BATCH / step_seconds(small, Native(), SmallSignal(), BATCH, ROUNDS)
+    print(f"  native, beta -> 0 {rate:10,.0f} samples/s")
+    spice = BATCH / step_seconds(small, NgSpice(), rule, BATCH, 1)
+    print(f"  ngspice           {spice:10,.0f} samples/s  (native is {native / spice:,.0f}x)")
+    naive = 1.0 / naive_seconds(small, 4)
+    print(f"  naive numpy       {naive:10,.1f} free phases/s (native is {native / naive:,.0f}x)")
+    deep = BATCH / step_seconds(deep_network((512, 512)), Native(), rule, BATCH, 4)
+    print(f"785-512-512-20, batch {BATCH}: native {deep:,.0f} samples/s")
+    shapes = small.parameter_shapes()
+    rng = np.random.default_rng(0)
+    params = {n: jnp.asarray(rng.uniform(1e-4, 1e-2, s)) for n, s in shapes.items()}
+    inputs = jnp.asarray(rng.uniform(-2, 2, (BATCH, 784)))
+    free = jax.jit(lambda p, x: Native().settle(small, p, x, [Free()])[0].voltages)
+    rate = BATCH / best_seconds(lambda: free(params, inputs), ROUNDS)
+    print(f"785-100-20: native, free phase alone {rate:,.0f} samples/s")
+    exponentials = jnp.asarray(rng.uniform(-1, 1, (BATCH, 100)))
+    seconds = best_seconds(lambda: jnp.exp(exponentials), 50)
+    print(f"  one exponential per hidden node: {BATCH / seconds:,.0f} samples/s")
+    matrix = jnp.asarray(rng.uniform(size=(785, 100)))
+    product = jax.jit(lambda a, b: a @ b)
+    left = jnp.asarray(rng.uniform(size=(BATCH, 785)))
+    seconds = best_seconds(lambda: product(left, matrix), 50)
+    print(f"  one 785x100 matrix product: {BATCH / seconds:,.0f} samples/s")
+
+
+if __name__ == "__main__":
+    main()
