@@ -13,10 +13,10 @@ demo: $(VENV)/.installed
 	$(BIN)/eqprop-spice train experiments/xor.toml
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 test-fast: $(VENV)/.installed-dev
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow"
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -47,7 +47,7 @@ def learned(name: str, num_seeds: int, *overrides: str) -> None:
     took = (time.perf_counter() - started) / num_seeds
     print(
         f"{name:14s} {' '.join(overrides):24s} {good:2d} of {num_seeds} seeds learn, "
-        f"median {np.median(epochs) if epochs else float('nan'):.0f} epochs, "
+        f"{f'median {np.median(epochs):.0f} epochs, ' if epochs else ''}"
         f"largest final error {worst:.2g} V, {took:.1f} s per run",
         flush=True,
     )

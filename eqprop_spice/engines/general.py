@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Bool, Float
 from threadpoolctl import threadpool_limits
 
@@ -227,7 +228,7 @@ class GeneralPlan:
     def _call(function: Callable, shapes, arguments):
         """Call with numpy arrays: at once, or as a callback while JAX traces."""
         leaves = jax.tree.leaves(arguments)
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        if any(isinstance(leaf, Tracer) for leaf in leaves):
             return jax.pure_callback(
                 lambda *a: function(*_numpy(a), traced=True), shapes, *arguments
             )

@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import importlib.util
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -128,12 +129,17 @@ def conductance_matrix(
     )
 
 
+def _num_rows(matrix: Any) -> int:
+    """Return the number of rows; scipy's stubs know of matrices without a shape."""
+    return matrix.shape[0]
+
+
 class DenseSystem:
     """The equations of the nonlinear nodes alone, all samples factored at once."""
 
     def __init__(self, structure: Structure, linear: scipy.sparse.csr_array) -> None:
         """Eliminate the linear nodes of K."""
-        count = linear.shape[0]
+        count = _num_rows(linear)
         self.kept = structure.nonlinear
         self._dropped = np.setdiff1d(np.arange(count), self.kept)
         rows = linear[self.kept], linear[self._dropped]
@@ -181,7 +187,8 @@ class DenseSystem:
     def solve(self, conductances, right, *, transposed: bool = False):
         """Solve the Jacobian of each sample; singular ones give NaN."""
         size = len(self.kept)
-        jacobians = (self._stamps.T @ conductances.T).T.reshape(-1, size, size) + self._reduced
+        jacobians = (self._stamps.T @ conductances.T).T.reshape(len(right), size, size)
+        jacobians = jacobians + self._reduced
         if transposed:
             jacobians = jacobians.transpose(0, 2, 1)
         try:
@@ -230,7 +237,7 @@ class SparseSystem:
             linear: K.
             traced: Whether this runs in a callback of JAX, where KLU (a JAX function) may not.
         """
-        size = linear.shape[0]
+        size = _num_rows(linear)
         self.kept = np.arange(size)
         self._linear = linear
         self._forward, self._backward = structure.forward, structure.backward
@@ -244,7 +251,9 @@ class SparseSystem:
         self._data = np.zeros(count)
         np.add.at(self._data, np.searchsorted(self._places, base_places), base.data)
         positions = np.searchsorted(self._places, stamp_places)
-        self._stamps = _entries(positions, stamps.coords[0], stamps.data, (count, stamps.shape[0]))
+        self._stamps = _entries(
+            positions, stamps.coords[0], stamps.data, (count, _num_rows(stamps))
+        )
         self._rows = (self._places % size).astype(np.int32)
         self._columns = (self._places // size).astype(np.int32)
         self._starts = np.searchsorted(self._columns, np.arange(size + 1)).astype(np.int32)
@@ -274,7 +283,7 @@ class SparseSystem:
         """Solve the Jacobian of each sample; singular ones give NaN."""
         data = np.ascontiguousarray((self._stamps @ conductances.T).T + self._data)
         if self._with_klu:
-            import klujax
+            import klujax  # pyright: ignore[reportMissingImports] (optional)
 
             rows, columns = self._rows, self._columns
             if transposed:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.engines.general import GeneralPlan
@@ -48,7 +49,7 @@ class GuardedPlan:
         """Call the method of the plan that the conductances allow."""
         plans = (getattr(self.layered, method), getattr(self.general, method))
         sound = _is_sound(self, dict(params))
-        if not isinstance(sound, jax.core.Tracer):
+        if not isinstance(sound, Tracer):
             return plans[0 if bool(sound) else 1](params, *arguments)
         # While tracing, the general plan is a callback, which only the branch taken calls.
         traced = jax.tree.map(jnp.asarray, dict(params))

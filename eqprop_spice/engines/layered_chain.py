@@ -181,7 +181,7 @@ class _Drivers:
             values = self.reflection[driven] / self.gain[driven]
             for position, value in zip(positions.tolist(), values.tolist(), strict=True):
                 old = ratios[position]
-                _require(np.isnan(old) or abs(old - value) <= WEIGHT_TOLERANCE * abs(value))
+                _require(bool(np.isnan(old) or abs(old - value) <= WEIGHT_TOLERANCE * abs(value)))
                 ratios[position] = value if np.isnan(old) else old
         # A node that drives nothing has no ratio of its own; its neighbors' keeps layers uniform.
         known = ratios[~np.isnan(ratios)]
@@ -239,7 +239,8 @@ def _diode_slots(
         if group.device.trainable:
             continue
         device = group.device
-        _require(isinstance(device, Shockley))
+        if not isinstance(device, Shockley):
+            raise _NotAChainError
         pending: dict[tuple[int, int], list[dict[int, float]]] = {}
         first, second = group.layout.pairs()
         for anode, cathode in zip(first.tolist(), second.tolist(), strict=True):
@@ -248,7 +249,7 @@ def _diode_slots(
             sign, node, other = (
                 (1, anode, cathode) if circuit.is_fixed[cathode] else (-1, cathode, anode)
             )
-            _require(layer_of[node] >= 0 and other in constants)
+            _require(bool(layer_of[node] >= 0) and other in constants)
             rows = pending.setdefault((int(layer_of[node]), sign), [])
             position = int(position_of[node])
             row = next((r for r in rows if position not in r), None)

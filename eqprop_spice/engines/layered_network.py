@@ -194,7 +194,9 @@ def inflow(network: Network, voltages: Sequence[Array | None], k: int) -> Array:
 
 def spring_diagonal(network: Network) -> Array:
     """Return what the springs add to the diagonal of the last layer's Jacobian [S], `1 node`."""
-    return network.spring * (jnp.asarray(network.chain.incidence) ** 2).sum(axis=0)[None, :]
+    assert network.spring is not None, "asked for only where there are springs"
+    squared = jnp.asarray(network.chain.incidence, network.spring.dtype) ** 2
+    return network.spring * squared.sum(axis=0)[None, :]
 
 
 def spring_currents(network: Network, outputs: Array) -> Array:

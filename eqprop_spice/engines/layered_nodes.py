@@ -89,7 +89,10 @@ def _log_lambert(q):
 
 
 def _junction(device: Shockley, u):
-    """Return current [A] and conductance [S] of a junction, as `Shockley` does, but cut off."""
+    """Return current [A], conductance [S] and its derivative [S/V] of a junction.
+
+    The law is that of `Shockley`, with exp cut off.
+    """
     nvt, i_s = device.emission_voltage, device.saturation_current
     exponential = jnp.exp(jnp.clip(u * (1.0 / nvt), -3.0, LARGEST_EXPONENT))
     inverse = 1.0 / jnp.minimum(u, -3.0 * nvt)
@@ -98,27 +101,27 @@ def _junction(device: Shockley, u):
     forward = u >= -3.0 * nvt
     current = i_s * jnp.where(forward, exponential - 1.0, -1.0 - cubed)
     slope = jnp.where(forward, (i_s / nvt) * exponential, (3.0 * i_s) * cubed * inverse)
-    return current + JUNCTION_CONDUCTANCE * u, slope + JUNCTION_CONDUCTANCE
+    curvature = slope * jnp.where(forward, 1.0 / nvt, -4.0 * inverse)
+    return current + JUNCTION_CONDUCTANCE * u, slope + JUNCTION_CONDUCTANCE, curvature
 
 
 def _diode(device: Shockley, v):
-    r"""Return current [A], conductance [S] and an upper bound of its derivative [S/V].
+    r"""Return current [A], conductance [S] and its derivative [S/V] of a diode.
 
     The junction voltage solves $u + R_s I_s (e^{u/N v_T} - 1) = v$ by Lambert's function; two
     Newton steps on the whole law add the reverse region and the junction conductance.
     """
     r_s, nvt = device.series_resistance, device.emission_voltage
     if r_s == 0.0:
-        current, slope = _junction(device, v)
-        return current, slope, slope * (1.0 / nvt)
+        return _junction(device, v)
     drop = r_s * device.saturation_current
     u = v + drop - nvt * _log_lambert(math.log(drop / nvt) + (v + drop) / nvt)
-    current, slope = _junction(device, u)
+    current, slope, _ = _junction(device, u)
     u = u - (u + r_s * current - v) / (1.0 + r_s * slope)
-    current, slope = _junction(device, u)
+    current, slope, curvature = _junction(device, u)
     part = 1.0 / (1.0 + r_s * slope)
     current = current + slope * (v - u - r_s * current) * part
-    return current, slope * part, slope * part**3 * (1.0 / nvt)
+    return current, slope * part, curvature * part**3
 
 
 def _node_law(slots: tuple[DiodeSlot, ...], u):
@@ -164,6 +167,7 @@ def rough_solution(slots: tuple[DiodeSlot, ...], c, current):
                 own = jnp.where(jnp.asarray(slot.present)[None, :], own, -1.0)
             sign = slot.sign if room is None else jnp.where(own > room, slot.sign, sign)
             room = own if room is None else jnp.maximum(own, room)
+        assert room is not None, "the device came from one of the slots"
         resistance = inverse + device.series_resistance
         most = jnp.maximum(room, 0.0) * (1.0 / (resistance * device.saturation_current))
         drop = device.emission_voltage * jnp.log(1.0 + most)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
+from jax.core import Tracer
 from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
@@ -45,7 +46,14 @@ class Native(AbstractEngine):
         inputs: Float[Array, "batch input"],
         phases: Sequence[AbstractPhase | Nudge],
     ) -> list[OperatingPoint]:
-        """Find the operating point of every sample in every phase; see `AbstractEngine`."""
+        """Find the operating point of every sample in every phase; see `AbstractEngine`.
+
+        Conductances and inputs are checked where they are known; under a JAX transformation they
+        are not, and whoever traces has checked them.
+        """
+        if not any(isinstance(a, Tracer) for a in (inputs, *params.values())):
+            circuit.check_parameters(params)
+            circuit.check_inputs(inputs)
         return plan_for(circuit).settle(params, inputs, phases)
 
     def respond(

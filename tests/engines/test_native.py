@@ -16,7 +16,12 @@ from eqprop_spice.engines.guarded import GuardedPlan
 from eqprop_spice.engines.layered import LayeredPlan
 from eqprop_spice.engines.layered_chain import recognize
 from eqprop_spice.engines.layered_network import build_network
-from eqprop_spice.engines.layered_nodes import DiodeSlot, diode_currents, solve_nodes
+from eqprop_spice.engines.layered_nodes import (
+    DiodeSlot,
+    diode_currents,
+    rough_solution,
+    solve_nodes,
+)
 from eqprop_spice.engines.native import Native, plan_for
 from eqprop_spice.engines.ngspice import NgSpice
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
@@ -169,6 +174,7 @@ def test_a_network_of_the_size_of_mnist_agrees_with_ngspice(diode):
 
 
 @pytest.mark.ngspice
+@pytest.mark.slow
 @given(
     hidden=st.lists(st.integers(1, 5), max_size=3),
     diode=st.sampled_from(sorted(PRESETS)),
@@ -216,7 +222,7 @@ def count_failures(layered: Layered, num_nets: int, batch: int = 5) -> int:
     circuit, rng = layered.circuit(), np.random.default_rng(1)
     chain = recognize(circuit)
     assert chain is not None
-    phases = phases_of(layered, batch)
+    plan, phases = LayeredPlan(circuit, chain), phases_of(layered, batch)
     failures = 0
     for _ in range(num_nets):
         params = draw_decades(layered, rng)
@@ -227,7 +233,7 @@ def count_failures(layered: Layered, num_nets: int, batch: int = 5) -> int:
             if min(float(c.min()) for c in network.linear) <= 0.0:
                 continue
         inputs = rng.uniform(-10.0, 10.0, (batch, layered.num_inputs))
-        for point in LayeredPlan(circuit, chain).settle(params, inputs, phases[:2]):
+        for point in plan.settle(params, inputs, phases[:2]):
             failures += point.num_unconverged
     return failures
 
@@ -268,21 +274,33 @@ def test_the_plan_computes_the_law_of_the_device(diode):
     np.testing.assert_allclose(np.asarray(slope)[0], diode.conductance(v), rtol=1e-12)
 
 
-@pytest.mark.parametrize("c", [1e-9, 1e-5, 1e-2, 10.0])
 @pytest.mark.parametrize("diode", list(PRESETS.values()), ids=list(PRESETS))
-def test_a_node_with_an_antiparallel_pair_is_solved_to_rounding(c, diode):
-    currents = c * np.concatenate([-np.geomspace(1e-3, 100.0, 8), [0.0, 0.02, 0.4, 3.0, 50.0]])
-    ones, shifts = np.ones(len(currents), bool), np.full(len(currents), 0.2)
-    slots = (DiodeSlot(diode, 1.0, shifts, ones), DiodeSlot(diode, -1.0, -shifts, ones))
-    u, _ = solve_nodes(slots, jnp.full((1, 1), c), jnp.asarray(currents)[None, :])
-    for found, current in zip(np.asarray(u)[0], currents, strict=True):
+def test_a_node_with_an_antiparallel_pair_is_solved_to_rounding(diode):
+    linear = np.concatenate([-np.geomspace(1e-3, 100.0, 8), [0.0, 0.02, 0.4, 3.0, 50.0]])
+    c = np.repeat([1e-9, 1e-5, 1e-2, 10.0], len(linear))
+    currents = c * np.tile(linear, 4)
+    present, shifts = np.ones(len(c), bool), np.full(len(c), 0.2)
+    slots = (DiodeSlot(diode, 1.0, shifts, present), DiodeSlot(diode, -1.0, -shifts, present))
 
-        def excess(v, current=current):
+    @jax.jit
+    def solve(guess):
+        return solve_nodes(slots, jnp.asarray(c)[None, :], jnp.asarray(currents)[None, :], guess)
+
+    rows = jnp.asarray(c)[None, :], jnp.asarray(currents)[None, :]
+    near, slope = solve(rough_solution(slots, *rows))
+    far, _ = solve(jnp.full((1, len(c)), 30.0))
+    # Where all diodes block, what they leak is known to its own rounding only.
+    allowed = 1e-13 + 1e-15 * diode.saturation_current / c
+    assert (np.abs(np.asarray(far - near)[0]) < allowed).all()
+    exact = c + np.asarray(diode_currents(slots, near)[1])
+    np.testing.assert_allclose(c + np.asarray(slope), exact, rtol=1e-7)
+    for found, g, current, error in zip(np.asarray(near)[0], c, currents, allowed, strict=True):
+
+        def excess(v, g=g, current=current):
             pair = diode_law(diode, v - 0.2)[0] - diode_law(diode, -0.2 - v)[0]
-            return float(c * v + pair - current)
+            return float(g * v + pair - current)
 
-        root = bisect(excess, -101.0, 101.0)
-        assert found == pytest.approx(root, rel=1e-13, abs=1e-13)
+        assert found == pytest.approx(bisect(excess, -101.0, 101.0), rel=1e-13, abs=error)
 
 
 def test_different_diodes_at_different_nodes_and_at_the_outputs_are_solved():
@@ -431,7 +449,9 @@ def test_a_sample_without_an_operating_point_is_marked():
     circuit, params = layered.circuit(), layered.draw(0)
     inputs = layered.inputs(1, 3)
     inputs[1, 0] = np.nan
-    (point,) = Native().settle(circuit, params, inputs, [Free()])
+    # Checked at the boundary, which is not here while JAX traces.
+    settle = jax.jit(lambda params, inputs: Native().settle(circuit, params, inputs, [Free()]))
+    (point,) = settle(params, inputs)
     assert np.asarray(point.converged).tolist() == [True, False, True]
     assert np.isnan(np.asarray(point.voltages)[1]).all()
     assert np.isfinite(np.asarray(point.voltages)[[0, 2]]).all()
