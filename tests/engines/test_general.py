@@ -86,6 +86,7 @@ def loops(circuit: Circuit, params, v: np.ndarray, currents: np.ndarray):
             if values is not None:
                 stamp(a, b, values[i] * (v[a] - v[b]), values[i])
             else:
+                assert isinstance(group.device, Shockley)
                 stamp(a, b, *map(float, diode_law(group.device, v[a] - v[b])))
     for (plus, minus), current in zip(circuit.output_nodes, currents, strict=True):
         leaving[plus] -= current
