@@ -13,7 +13,7 @@ import functools
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -302,18 +302,25 @@ def _set_at(array, indices, values):
     return array.at[:, indices].set(values)
 
 
-def components(circuit: Circuit, *, through_fixed: bool) -> Int[np.ndarray, " node"]:
+def components(
+    circuit: Circuit,
+    *,
+    through_fixed: bool,
+    conducting: Mapping[str, Bool[np.ndarray, "..."]] | None = None,
+) -> Int[np.ndarray, " node"]:
     """Label the nodes by connected component of the two-terminal devices.
 
     Args:
         circuit: The circuit.
         through_fixed: Whether ground and sources connect what is attached to them.
+        conducting: By group name, which devices connect their nodes; all where not named.
     """
     skip = np.zeros(circuit.num_nodes, bool) if through_fixed else circuit.is_fixed
     edges: list[tuple[np.ndarray, np.ndarray]] = []
     for group in circuit.groups:
         layout = group.layout
-        if isinstance(layout, Product):
+        mask = None if conducting is None else conducting.get(group.name)
+        if isinstance(layout, Product) and (mask is None or mask.all()):
             # A star of each side around one node of the other connects what all pairs connect.
             first = layout.first[~skip[layout.first]]
             second = layout.second[~skip[layout.second]]
@@ -321,8 +328,11 @@ def components(circuit: Circuit, *, through_fixed: bool) -> Int[np.ndarray, " no
                 edges.append((np.full(len(second), first[0]), second))
                 edges.append((first, np.full(len(first), second[0])))
         else:
-            keep = ~(skip[layout.first] | skip[layout.second])
-            edges.append((layout.first[keep], layout.second[keep]))
+            one, two = layout.pairs()
+            keep = ~(skip[one] | skip[two])
+            if mask is not None:
+                keep &= mask.ravel()
+            edges.append((one[keep], two[keep]))
     one = np.concatenate([e[0] for e in edges]) if edges else np.zeros(0, int)
     two = np.concatenate([e[1] for e in edges]) if edges else np.zeros(0, int)
     graph = coo_array((np.ones(len(one)), (one, two)), shape=(circuit.num_nodes,) * 2)

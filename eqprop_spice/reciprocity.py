@@ -1,18 +1,25 @@
 """Reciprocity: the weights that make voltage drops a gradient, where a circuit has them."""
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from eqprop_spice.circuit import Circuit, components
 from eqprop_spice.errors import NetlistError
-from eqprop_spice.groups import GROUND, Product
+from eqprop_spice.groups import GROUND, Group, Product
 
 WEIGHT_TOLERANCE = 1e-9
 """Relative disagreement of weights above which a circuit is not reciprocal; far above rounding
 and far below any gain mismatch that matters."""
 
+Conducting = Mapping[str, Bool[np.ndarray, "..."]]
+"""By group name, which resistors conduct; a group that is not named conducts everywhere."""
 
-def reciprocity_weights(circuit: Circuit) -> dict[str, Float[np.ndarray, "..."]]:
+
+def reciprocity_weights(
+    circuit: Circuit, *, conducting: Conducting | None = None
+) -> dict[str, Float[np.ndarray, "..."]]:
     r"""Return the weight w of each trainable group, as the circuit itself determines it.
 
     Scaling the rows of the Jacobian by d makes it symmetric iff every two-terminal device sees the
@@ -21,13 +28,39 @@ def reciprocity_weights(circuit: Circuit) -> dict[str, Float[np.ndarray, "..."]]
     $\omega_{in} = \omega_{out} A / \kappa$, and the outputs have $\omega = 1$, since the nudge
     enters with weight 1. Then $dC/dg = \omega\,d/d\beta(\tfrac12 \Delta V^2)$ exactly.
 
+    Args:
+        circuit: The circuit.
+        conducting: Which resistors count as there; all of them by default.
+
     Returns:
         Arrays that broadcast against the conductances of each group.
 
     Raises:
         NetlistError: If no such weights exist: the circuit is not reciprocal.
     """
-    label = components(circuit, through_fixed=False)
+    return branch_weights(circuit, circuit.trainable_groups, conducting=conducting)
+
+
+def branch_weights(
+    circuit: Circuit, groups: Iterable[Group], *, conducting: Conducting | None = None
+) -> dict[str, Float[np.ndarray, "..."]]:
+    """Return the weight of every branch of some groups; see `reciprocity_weights`."""
+    node_weight = _node_weights(circuit, conducting)
+    weights: dict[str, np.ndarray] = {}
+    for group in groups:
+        layout = group.layout
+        first = np.where(circuit.is_fixed[layout.first], np.nan, node_weight[layout.first])
+        second = np.where(circuit.is_fixed[layout.second], np.nan, node_weight[layout.second])
+        if isinstance(layout, Product):
+            first, second = np.broadcast_arrays(first[:, None], second[None, :])
+        combined = np.where(np.isnan(first), second, first)
+        weights[group.name] = np.where(np.isnan(combined), 0.0, combined)
+    return weights
+
+
+def _node_weights(circuit: Circuit, conducting: Conducting | None) -> Float[np.ndarray, " node"]:
+    r"""Return $\omega$ of every node's cluster; zero where no output sees it."""
+    label = components(circuit, through_fixed=False, conducting=conducting)
     omega: dict[int, float] = {}
     outputs = circuit.output_nodes[circuit.output_nodes != GROUND]
     for cluster in np.unique(label[outputs]).tolist():
@@ -59,14 +92,4 @@ def reciprocity_weights(circuit: Circuit) -> dict[str, Float[np.ndarray, "..."]]
                 'weights = "none" to study the biased rule.'
             )
     # A device between held nodes, or one that no output sees, has no effect on the loss.
-    node_weight = np.array([omega.get(int(c), 0.0) for c in label])
-    weights: dict[str, np.ndarray] = {}
-    for group in circuit.trainable_groups:
-        layout = group.layout
-        first = np.where(circuit.is_fixed[layout.first], np.nan, node_weight[layout.first])
-        second = np.where(circuit.is_fixed[layout.second], np.nan, node_weight[layout.second])
-        if isinstance(layout, Product):
-            first, second = np.broadcast_arrays(first[:, None], second[None, :])
-        combined = np.where(np.isnan(first), second, first)
-        weights[group.name] = np.where(np.isnan(combined), 0.0, combined)
-    return weights
+    return np.array([omega.get(int(c), 0.0) for c in label])

@@ -47,6 +47,10 @@ class AbstractTwoTerminal:
         """Return the SPICE card of one instance."""
         raise NotImplementedError
 
+    def behavioral_cards(self, name: str, first: str, second: str) -> list[str]:
+        """Return SPICE cards of a behavioral source with the law of this device."""
+        raise NotImplementedError
+
     def model_card(self) -> str | None:
         """Return the SPICE model card the instances refer to, if any."""
         return None

@@ -115,6 +115,18 @@ class Shockley(AbstractTwoTerminal):
         """Return the D card; the anode comes first."""
         return f"d{name} {first} {second} {self.model}"
 
+    def behavioral_cards(self, name, first, second):
+        """Return a B card, and a resistor in series with it where the diode has one."""
+        cards, anode = [], first
+        if self.series_resistance:
+            anode = f"_junction_{name}"
+            cards.append(f"r{anode} {first} {anode} {float(self.series_resistance)!r}")
+        v, nvt, i_s = f"v({anode},{second})", self.emission_voltage, float(self.saturation_current)
+        forward = f"{i_s!r}*(exp({v}/{nvt!r})-1)"
+        reverse = f"-{i_s!r}*(1+({3.0 * nvt / math.e!r}/{v})^3)"
+        law = f"{v} >= {-3.0 * nvt!r} ? {forward} : {reverse}"
+        return [*cards, f"b{name} {anode} {second} i=({law})+{JUNCTION_CONDUCTANCE!r}*{v}"]
+
     def model_card(self):
         """Return the .model card."""
         series = f" rs={float(self.series_resistance)!r}" if self.series_resistance else ""

@@ -214,6 +214,36 @@ class GeneralPlan:
             points.append(OperatingPoint(*parts))
         return points
 
+    def settle_from(
+        self,
+        params: Mapping[str, Array],
+        inputs: Float[np.ndarray, "batch input"],
+        starts: Float[np.ndarray, "batch node"],
+    ) -> OperatingPoint:
+        """Find free operating points by Newton's method from given voltages.
+
+        Where a circuit has several operating points, the start decides which is found.
+
+        Args:
+            params: Conductances [S] by group name.
+            inputs: Source voltages [V].
+            starts: Voltages that the iteration starts from [V]; those of free nodes count.
+        """
+        currents = np.zeros((len(inputs), self.circuit.num_outputs))
+        return OperatingPoint(
+            *self._settle(_numpy(dict(params)), inputs, currents, 0.0, starts, traced=False)
+        )
+
+    def jacobian(
+        self, params: Mapping[str, Array], voltages: Float[np.ndarray, " node"]
+    ) -> Float[np.ndarray, "free free"]:
+        """Return the derivative of Kirchhoff's equations by the free voltages [S], one sample."""
+        structure = structure_of(self.circuit)
+        conductances = conductance_matrix(self.circuit, _numpy(dict(params)), 0.0)
+        slopes = _branch_conductances(structure, voltages[None])[0]
+        linear = structure.reflection.T @ conductances @ structure.selection
+        return (linear + structure.backward * slopes @ structure.forward).toarray()
+
     def _point_shapes(self, batch: int):
         """Return the shapes of an operating point's arrays."""
         return (

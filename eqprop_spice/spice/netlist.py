@@ -68,6 +68,18 @@ def device_cards(
             yield device.card(f"{group.name}_{suffix}", names[a], names[b], value)
 
 
+def behavioral_cards(circuit: Circuit) -> Iterator[str]:
+    """Yield the devices without parameters as behavioral sources that obey the same law."""
+    names = circuit.node_names
+    for group in circuit.groups:
+        if not group.device.trainable:
+            first, second = group.layout.pairs()
+            for suffix, a, b in zip(group.layout.instance_names(), first, second, strict=True):
+                yield from group.device.behavioral_cards(
+                    f"{group.name}_{suffix}", names[a], names[b]
+                )
+
+
 def amplifier_cards(circuit: Circuit) -> Iterator[str]:
     r"""Yield a VCVS and a CCCS per amplifier.
 
@@ -97,6 +109,49 @@ def nudge_cards(circuit: Circuit, phase: AbstractPhase) -> Iterator[str]:
             yield f"gspring_{k} {p} {m} {p} {m} {number(phase.conductance)}"
 
 
+def circuit_cards(
+    circuit: Circuit,
+    params: Mapping[str, Array],
+    inputs: Float[Array, " input"],
+    phase: AbstractPhase,
+    *,
+    behavioral: bool = False,
+) -> list[str]:
+    """Return all cards of one sample in one phase, without a title, options or an analysis.
+
+    Args:
+        circuit: The circuit.
+        params: Conductances [S] by group name.
+        inputs: Source voltages of one sample [V].
+        phase: What is attached to the outputs.
+        behavioral: Whether nonlinear devices are written as behavioral sources.
+
+    Raises:
+        NetlistError: If a conductance or an input is not usable.
+    """
+    inputs = np.asarray(inputs, float).reshape(1, -1)
+    circuit.check_parameters(params)
+    circuit.check_inputs(inputs)
+    voltages = np.zeros(circuit.num_nodes)
+    voltages[circuit.fixed_nodes] = circuit.fixed_voltages(inputs)[0]
+    nonlinear = (
+        behavioral_cards(circuit) if behavioral else device_cards(circuit, {}, trainable=False)
+    )
+    return [
+        *([] if behavioral else model_cards(circuit)),
+        "* sources",
+        *source_cards(circuit, voltages),
+        "* resistors",
+        *device_cards(circuit, params, trainable=True),
+        "* nonlinear devices",
+        *nonlinear,
+        "* bidirectional amplifiers",
+        *amplifier_cards(circuit),
+        "* nudge",
+        *nudge_cards(circuit, phase),
+    ]
+
+
 def netlist(
     circuit: Circuit,
     params: Mapping[str, Array],
@@ -117,28 +172,13 @@ def netlist(
     Raises:
         NetlistError: If a conductance or an input is not usable.
     """
-    inputs = np.asarray(inputs, float).reshape(1, -1)
-    circuit.check_parameters(params)
-    circuit.check_inputs(inputs)
-    voltages = np.zeros(circuit.num_nodes)
-    voltages[circuit.fixed_nodes] = circuit.fixed_voltages(inputs)[0]
     harmless = "".join(c if c.isascii() and c.isalnum() else " " for c in title)
     shown = np.unique(np.concatenate([circuit.free_nodes, circuit.output_nodes.ravel()]))
     prints = [f"print v({circuit.node_names[n]})" for n in shown if n != GROUND]
     lines = [
         f"* eqprop_spice {' '.join(harmless.split())} in the {type(phase).__name__.lower()} phase",
         ACCURATE_OPTIONS,
-        *model_cards(circuit),
-        "* sources",
-        *source_cards(circuit, voltages),
-        "* resistors",
-        *device_cards(circuit, params, trainable=True),
-        "* nonlinear devices",
-        *device_cards(circuit, params, trainable=False),
-        "* bidirectional amplifiers",
-        *amplifier_cards(circuit),
-        "* nudge",
-        *nudge_cards(circuit, phase),
+        *circuit_cards(circuit, params, inputs, phase),
         ".control",
         "set numdgt=16",
         "op",

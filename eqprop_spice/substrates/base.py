@@ -58,3 +58,29 @@ class AbstractSubstrate:
     ) -> dict[str, Array]:
         r"""Return the mean over samples of $d(\partial_\theta E)$ along a change of the state."""
         raise NotImplementedError
+
+    def cost_gradient(
+        self,
+        params: Params,
+        inputs: Float[Array, "batch input"],
+        state: Any,
+        output_gradient: Float[Array, "batch output"],
+        samples: Bool[Array, " batch"],
+    ) -> tuple[dict[str, Array], Bool[Array, " batch"]]:
+        r"""Return the exact mean of $dC/d\theta$, and which samples it is the mean of.
+
+        This is backpropagation through the settled state, for reference: no physical system does
+        it.
+
+        Args:
+            params: Parameters by group name.
+            inputs: Source voltages [V].
+            state: A free state.
+            output_gradient: $\partial C/\partial y$.
+            samples: Which samples count.
+        """
+        raise NotImplementedError
+
+    def dissipated_power(self, params: Params, state: Any) -> Float[Array, " batch"]:
+        """Return the power that the system dissipates in a state [W]."""
+        raise NotImplementedError

@@ -11,8 +11,10 @@ from jaxtyping import Bool, Float
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.engines.base import AbstractEngine
+from eqprop_spice.engines.native import Native
 from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Nudge
+from eqprop_spice.power import absorbed_powers
 from eqprop_spice.reciprocity import reciprocity_weights
 from eqprop_spice.substrates.base import AbstractSubstrate, Params
 
@@ -88,6 +90,38 @@ class Network(AbstractSubstrate):
     ) -> dict[str, Array]:
         r"""Return $\omega$ times the batch mean of $\Delta V\,\delta\Delta V$ [W/S]."""
         return self._weighted_product(state.voltages, change, samples)
+
+    def cost_gradient(
+        self,
+        params: Params,
+        inputs: Float[Array, "batch input"],
+        state: OperatingPoint,
+        output_gradient: Float[Array, "batch output"],
+        samples: Bool[Array, " batch"],
+    ) -> tuple[dict[str, Array], Bool[Array, " batch"]]:
+        r"""Return the exact gradient by the adjoint of Kirchhoff's equations.
+
+        With the multipliers $\mu$ of `Native.adjoint`,
+        $dC/dg_{ab} = -(\mu_a - \mu_b)(v_a - v_b)$. No weight enters: this holds for circuits that
+        are not reciprocal as well. It is linear algebra, the same at any engine's operating point.
+        """
+        multipliers = Native().adjoint(self.circuit, params, inputs, state, output_gradient)
+        xp = multipliers.__array_namespace__()
+        valid = samples & xp.isfinite(multipliers).all(axis=1)
+        mean = xp.where(valid[:, None], state.voltages, 0.0)
+        change = xp.where(valid[:, None], -multipliers, 0.0)
+        share = xp.maximum(valid.mean(), 1.0 / valid.shape[0])
+        gradient = {
+            group.name: group.layout.voltage_drop_product(mean, change) / share
+            for group in self.circuit.trainable_groups
+        }
+        return gradient, valid
+
+    def dissipated_power(self, params: Params, state: OperatingPoint) -> Float[Array, " batch"]:
+        """Return the power of resistors, diodes and amplifiers [W]; see `power`."""
+        nothing = 0.0 * self.outputs(state)
+        powers = absorbed_powers(self.circuit, params, state.voltages, nothing)
+        return powers["resistors"] + powers["diodes"] + powers["amplifiers"]
 
     def _weighted_product(self, mean: Array, change: Array, samples: Array) -> dict[str, Array]:
         xp = mean.__array_namespace__()
