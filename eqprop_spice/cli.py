@@ -1,4 +1,4 @@
-"""The command line: train, netlist, show, doctor."""
+"""The command line: train, netlist, show, verify, audit, doctor."""
 
 import dataclasses
 import json
@@ -218,6 +218,106 @@ def verify(
         print(json.dumps(result, indent=2))
     else:
         _print_results(result)
+
+
+@app.command()
+def audit(
+    file: Annotated[Path, typer.Argument(help="An experiment's TOML file, or a run folder.")],
+    assignments: SetOption = [],  # noqa: B006
+    samples: Annotated[int, typer.Option(help="Training samples to use.")] = 16,
+    conductances: Annotated[int, typer.Option(help="Conductances to vary one by one.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of that choice.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for figures and report.json.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Tell whether a circuit follows the gradient of its loss, and if not, why not.
+
+    The exit status is 0 for the verdict OK and 1 for any other.
+    """
+    from eqprop_spice.audit.case import Case, open_audited
+    from eqprop_spice.audit.figures import save_figures
+    from eqprop_spice.audit.report import OK
+    from eqprop_spice.audit.report import audit as audit_case
+
+    experiment, params = open_audited(file, assignments)
+    case = Case.from_experiment(
+        experiment,
+        params=params,
+        num_samples=samples,
+        num_conductances=conductances,
+        seed=seed,
+    )
+    found = audit_case(case)
+    report = json.dumps(found.to_dict(), indent=2)
+    folder = out or (file / "audit" if file.is_dir() else Path("audits") / case.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(report + "\n")
+    save_figures(found, folder)
+    if as_json:
+        print(report)
+    else:
+        _print_audit(found.to_dict())
+        _say(f"figures and report: {folder}")
+    raise typer.Exit(0 if found.verdict == OK else 1)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _print_audit(report: dict[str, Any]) -> None:
+    """Print an audit's report for a reader."""
+    for title, section in (
+        ("the references, against the adjoint", "references"),
+        ("the estimates, against the adjoint", "estimates"),
+    ):
+        table = Table("gradient", "layer", "cosine", "norm ratio", "relative error", title=title)
+        for label, layers in report[section].items():
+            for i, (layer, c) in enumerate(layers.items()):
+                shown = (_number(c[k]) for k in ("cosine", "norm_ratio", "relative_error"))
+                table.add_row(label if i == 0 else "", layer, *shown)
+        console.print(table)
+    table = Table("cause", *report["varied"], title="error budget: share of each layer's gradient")
+    for stage, shares in report["budget"].items():
+        table.add_row(stage, *(_number(v) for v in shares.values()))
+    console.print(table)
+    table = Table("rule", "order", "noise x beta", "best beta", "range", title="nudge [S]")
+    for label, curve in report["scans"].items():
+        window = "none" if curve["window"] is None else " ... ".join(map(_number, curve["window"]))
+        table.add_row(label, *(_number(curve[k]) for k in ("slope", "noise", "best")), window)
+    console.print(table)
+    _print_circuit(report)
+    for remark in report["remarks"]:
+        _say(f"remark: {remark}")
+    for cause in report["causes"]:
+        _say(f"cause: {cause['code']}. {cause['finding']}\n  remedy: {cause['remedy']}")
+    _say(f"verdict: {report['verdict']}")
+
+
+def _print_circuit(report: dict[str, Any]) -> None:
+    """Print what an audit found of the circuit itself."""
+    weights, unique = report["weights"], report["uniqueness"]
+    if weights is None:
+        lines = [f"no reciprocity weights exist; asymmetry {_number(report['asymmetry'])}"]
+    else:
+        values = "; ".join(f"{k} {', '.join(map(_number, v))}" for k, v in weights.items())
+        lines = [f"reciprocity weights: {values}"]
+    lines.append(
+        f"operating points per sample: {unique['most_points']} found from {unique['num_starts']} "
+        f"starts; a single one is {'' if unique['guaranteed'] else 'not '}guaranteed"
+    )
+    table = Table("power [W]", *report["power"], title="where the power goes")
+    for kind in report["power"]["free"]["powers"]:
+        table.add_row(kind, *(_number(p["powers"][kind]) for p in report["power"].values()))
+    table.add_row("sum / magnitudes", *(_number(p["tellegen"]) for p in report["power"].values()))
+    for label, key in (
+        ("co-content slope - w dV^2/2", "co_content_slope_error"),
+        ("dissipation slope - dV^2", "dissipation_slope_error"),
+    ):
+        table.add_row(label, *(_number(p[key]) for p in report["power"].values()))
+    console.print(table)
+    for line in lines:
+        _say(line)
 
 
 @app.command()

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import scipy.sparse
+import scipy.sparse.csgraph
+import scipy.sparse.linalg
 from jaxtyping import Bool, Float
 
 from eqprop_spice.circuit import Circuit, components
@@ -93,3 +96,45 @@ def _node_weights(circuit: Circuit, conducting: Conducting | None) -> Float[np.n
             )
     # A device between held nodes, or one that no output sees, has no effect on the loss.
     return np.array([omega.get(int(c), 0.0) for c in label])
+
+
+def asymmetry(jacobian: Float[np.ndarray, "free free"]) -> float:
+    r"""Return how far a Jacobian is from symmetric under the best scaling of its rows, 0 to 1.
+
+    With $d$ fitted to all pairs of $d_i J_{ij} = d_j J_{ji}$ in their logarithms, it is the norm of
+    the antisymmetric part of $|d|^{1/2} J |d|^{-1/2}$, signs included, over the norm of its
+    off-diagonal part.
+    """
+    first, second = np.nonzero(np.triu((jacobian != 0) & (jacobian.T != 0), 1))
+    if not len(first):
+        return 0.0
+    forward, backward = jacobian[first, second], jacobian[second, first]
+    strength = np.sqrt(np.abs(forward * backward))
+    rows = np.arange(len(first))
+    ones = np.ones(len(first))
+    size = len(jacobian)
+    differences = scipy.sparse.csr_array(
+        (np.r_[strength, -strength], (np.r_[rows, rows], np.r_[first, second])),
+        shape=(len(first), size),
+    )
+    ratios = strength * (np.log(np.abs(backward)) - np.log(np.abs(forward)))
+    logs = scipy.sparse.linalg.lsqr(differences, ratios, atol=1e-14, btol=1e-14)[0]
+    scaled = np.exp(0.5 * (logs[:, None] - logs[None, :])) * jacobian
+    np.fill_diagonal(scaled, 0.0)
+    # Signs follow the strongest couplings.
+    graph = scipy.sparse.csr_array(
+        (strength.max() * 2 * ones - strength, (first, second)), (size,) * 2
+    )
+    tree = scipy.sparse.csgraph.minimum_spanning_tree(graph)
+    tree = tree + tree.T
+    signs = np.zeros(size)
+    for root in range(size):
+        if signs[root]:
+            continue
+        signs[root] = 1.0
+        order, parents = scipy.sparse.csgraph.breadth_first_order(tree, root, directed=False)
+        for node in order[1:]:
+            parent = parents[node]
+            signs[node] = signs[parent] * np.sign(scaled[node, parent] * scaled[parent, node])
+    signed = signs[:, None] * scaled
+    return float(np.linalg.norm(signed - signed.T) / (2.0 * np.linalg.norm(signed)))

@@ -14,7 +14,8 @@ ROUNDING = 1e-11
 """Relative error of sums of powers whose operating points hold to 1e-13."""
 
 DIFFERENCE = 1e-6
-"""Relative error of central differences with relative steps of 1e-3, where rounding and truncation meet."""
+"""Relative error of central differences with relative steps of 1e-3, where rounding and
+truncation meet."""
 
 
 @pytest.mark.parametrize("kind", ["transformer", "kendall", "published"])

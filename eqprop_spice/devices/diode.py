@@ -123,7 +123,9 @@ class Shockley(AbstractTwoTerminal):
             cards.append(f"r{anode} {first} {anode} {float(self.series_resistance)!r}")
         v, nvt, i_s = f"v({anode},{second})", self.emission_voltage, float(self.saturation_current)
         forward = f"{i_s!r}*(exp({v}/{nvt!r})-1)"
-        reverse = f"-{i_s!r}*(1+({3.0 * nvt / math.e!r}/{v})^3)"
+        # A product, since ngspice's power takes the magnitude of its base.
+        cubed = f"{(3.0 * nvt / math.e) ** 3!r}/({v}*{v}*{v})"
+        reverse = f"-{i_s!r}*(1+{cubed})"
         law = f"{v} >= {-3.0 * nvt!r} ? {forward} : {reverse}"
         return [*cards, f"b{name} {anode} {second} i=({law})+{JUNCTION_CONDUCTANCE!r}*{v}"]
 

@@ -1,0 +1,1 @@
+"""The audit: can this circuit learn, and if not, why not."""

@@ -1,0 +1,142 @@
+"""Figures of an audit, as PNG and SVG."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from eqprop_spice.audit.report import Audit
+from eqprop_spice.audit.variation import PhaseVariation
+from eqprop_spice.beta_scan import TARGET_ERROR
+from eqprop_spice.power import CLASSES
+
+MAX_PANELS = 4
+"""Layers that get a panel of their own; deeper circuits show the first and the last ones."""
+
+MAX_POINTS = 2000
+"""Points of a scatter plot, an even choice of more."""
+
+SHOWN = {"as configured": "C3", "C-EP": "C0", "small signal": "C2"}
+
+
+def save_figures(found: Audit, folder: Path) -> list[Path]:
+    """Draw the figures of an audit into a folder; return the PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "gradients": gradient_figure(found),
+        "bias": bias_figure(found),
+        "budget": budget_figure(found),
+        "power": power_figure(found),
+    }
+    paths = []
+    for name, figure in figures.items():
+        for suffix in ("png", "svg"):
+            figure.savefig(folder / f"{name}.{suffix}", dpi=150)
+        paths.append(folder / f"{name}.png")
+    return paths
+
+
+def _layers(found: Audit) -> list[str]:
+    names = list(found.exact)
+    half = MAX_PANELS // 2
+    return names if len(names) <= MAX_PANELS else [*names[:half], *names[-half:]]
+
+
+def gradient_figure(found: Audit) -> Figure:
+    """Scatter the estimates against the exact gradient, layer by layer."""
+    layers = _layers(found)
+    figure = Figure(figsize=(3.6 * len(layers), 3.8), layout="constrained")
+    visible = found.case.visible
+    exact = visible(found.exact)
+    for ax, layer in zip(np.ravel(figure.subplots(1, len(layers))), layers, strict=True):
+        reference = exact[layer].ravel()
+        scale = np.abs(reference).max(initial=0.0) or 1.0
+        picked = np.arange(0, len(reference), max(1, len(reference) // MAX_POINTS))
+        ax.axline((0, 0), slope=1, color="0.7", zorder=0)
+        for (label, color), size in zip(SHOWN.items(), (36, 16, 5), strict=True):
+            estimate = visible(found.estimates[label])[layer].ravel()
+            ax.scatter(
+                reference[picked] / scale,
+                estimate[picked] / scale,
+                s=size,
+                color=color,
+                label=f"{label}, cosine {found.comparisons[label][layer].cosine:.3g}",
+            )
+        ax.set(title=layer, xlabel=r"exact $dC/dg$, relative to its largest")
+        ax.legend(fontsize="x-small")
+        ax.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("estimate, same scale")
+    return figure
+
+
+def bias_figure(found: Audit) -> Figure:
+    """Draw the error of the EP variants against beta on log axes."""
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    ax = figure.subplots()
+    for (label, curve), marker in zip(found.scans.items(), "o^s", strict=True):
+        slope = "" if curve.slope is None else f", slope {curve.slope:.2f}"
+        ax.loglog(curve.betas, curve.errors, marker=marker, markersize=4, label=f"{label}{slope}")
+    ax.axhline(TARGET_ERROR, color="0.5", linewidth=0.8, linestyle=":")
+    window = found.scans["C-EP"].window
+    if window is not None:
+        label = f"C-EP below {100 * TARGET_ERROR:g} %"
+        ax.axvspan(*window, color="C2", alpha=0.12, zorder=0, label=label)
+    if (beta := getattr(found.case.rule, "beta", None)) is not None:
+        ax.axvline(beta, color="C3", linewidth=1, linestyle="--", label=f"this rule: {beta:.3g} S")
+    finite = np.concatenate([c.errors[np.isfinite(c.errors)] for c in found.scans.values()])
+    if len(finite):
+        ax.set_ylim(max(finite.min() / 3, 1e-13), min(finite.max() * 3, 1e3))
+    ax.set(xlabel=r"$\beta$ [S]", ylabel="relative error of the worst layer", title=found.case.name)
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize="small")
+    return figure
+
+
+def budget_figure(found: Audit) -> Figure:
+    """Draw the share of every cause in every layer."""
+    figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+    ax = figure.subplots()
+    stages, layers = list(found.budget.shares), list(found.exact)
+    width = 0.8 / len(layers)
+    floor = 1e-10
+    for i, layer in enumerate(layers):
+        shares = [max(np.nan_to_num(found.budget.shares[s][layer]), floor) for s in stages]
+        ax.bar(np.arange(len(stages)) + i * width, shares, width, label=layer)
+    ax.axhline(TARGET_ERROR, color="0.5", linewidth=0.8, linestyle=":")
+    ax.set_yscale("log")
+    ax.set_ylim(floor, None)
+    ax.set_xticks(np.arange(len(stages)) + 0.4 - width / 2, [s.replace(" ", "\n") for s in stages])
+    ax.set_ylabel("share of what is left without it")
+    ax.legend(fontsize="small")
+    return figure
+
+
+def power_figure(found: Audit) -> Figure:
+    """Draw the power of every class, and its slopes beside the voltage drops."""
+    figure = Figure(figsize=(11.0, 3.8), layout="constrained")
+    bars, content, power = figure.subplots(1, 3)
+    free = found.variation["free"]
+    positions = np.arange(len(CLASSES))
+    for i, (phase, values) in enumerate(found.variation.items()):
+        heights = [values.powers[c] for c in CLASSES]
+        bars.bar(positions + 0.4 * i, heights, 0.4, label=phase)
+    bars.set_xticks(positions + 0.2, [c.replace(" ", "\n") for c in CLASSES], fontsize="small")
+    bars.set_yscale("symlog", linthresh=1e-3 * max(abs(v) for v in free.powers.values()))
+    bars.axhline(0.0, color="0.5", linewidth=0.8)
+    bars.set(ylabel="absorbed power [W]")
+    bars.legend(fontsize="small")
+    _slopes(content, free, free.content_slopes, free.explicit)
+    content.set(xlabel=r"$\omega\,\Delta V^2/2$ [V²]", ylabel="slope of the co-content [W/S]")
+    dissipated = {k: v[:, :3] for k, v in free.power_slopes.items()}
+    _slopes(power, free, dissipated, free.squared_drops)
+    power.set(xlabel=r"$\Delta V^2$ [V²]", ylabel="slope of the dissipated power [W/S]")
+    return figure
+
+
+def _slopes(ax: Axes, values: PhaseVariation, slopes, expected) -> None:
+    ax.axline((0, 0), slope=1, color="0.7", zorder=0)
+    for layer in values.explicit:
+        ax.scatter(expected[layer], slopes[layer].sum(1), s=12, label=layer)
+    ax.legend(fontsize="small")
+    ax.grid(alpha=0.3)

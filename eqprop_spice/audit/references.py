@@ -1,0 +1,153 @@
+"""Gradients without a learning rule: the adjoint, finite differences, ngspice's .sens."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from eqprop_spice.audit.case import Case, Selection
+from eqprop_spice.engines.base import AbstractEngine
+from eqprop_spice.engines.general import GeneralPlan
+from eqprop_spice.errors import ConvergenceError
+from eqprop_spice.groups import GROUND
+from eqprop_spice.operating_point import OperatingPoint
+from eqprop_spice.phases import AbstractPhase, Free
+from eqprop_spice.spice.library import Session
+from eqprop_spice.spice.netlist import ACCURATE_OPTIONS, circuit_cards
+
+RELATIVE_STEP = 2e-3
+"""Step of finite differences. The stencils are of fourth order: their truncation is about 1e-11 of
+the fifth derivative, and an engine's 1e-14 V are 1e-11 of a change."""
+
+CENTRAL = ((-2.0, 1.0 / 12.0), (-1.0, -2.0 / 3.0), (1.0, 2.0 / 3.0), (2.0, -1.0 / 12.0))
+"""Offsets and factors of the first derivative, fourth order."""
+
+HELD_POINTS = 3
+"""A point is solved from its neighbor, then from its own solution twice: its error ends at
+rounding instead of at the solver's tolerance."""
+
+MAX_SENSITIVITY_DEVICES = 2000
+"""ngspice's .sens solves the circuit once for every parameter of every device."""
+
+SENSITIVITY_STEP = 1e-6
+"""By which fraction ngspice's .sens raises every parameter. It differences the resistance one way,
+and 1/R between R and R (1 + 1e-6) is known exactly."""
+
+
+def settle_exactly(
+    case: Case, engine: AbstractEngine, params: Mapping[str, np.ndarray], phase: AbstractPhase
+) -> OperatingPoint:
+    """Return operating points as exact as the engine can make them."""
+    points = engine.settle(case.circuit, params, case.inputs, [phase] * HELD_POINTS)
+    return points[-1]
+
+
+def operating_point(case: Case, engine: AbstractEngine) -> OperatingPoint:
+    """Return the free operating points of a case.
+
+    Raises:
+        ConvergenceError: If a sample has none.
+    """
+    point = settle_exactly(case, engine, case.params, Free())
+    if not np.asarray(point.converged).all():
+        sample = int(np.argmin(np.asarray(point.converged)))
+        node = case.circuit.node_names[int(np.asarray(point.worst_node)[sample])]
+        raise ConvergenceError(
+            f"Sample {sample} of the audit has no operating point, worst at node '{node}'. "
+            "Without operating points there is nothing to audit: narrow the conductances' range, "
+            "lower the inputs, or look at series diodes."
+        )
+    return point
+
+
+def exact_gradient(case: Case, point: OperatingPoint) -> dict[str, np.ndarray]:
+    """Return the gradient of the mean cost by the transposed linear solution, every conductance.
+
+    This goes by the general plan, which knows nothing of layers or weights.
+    """
+    voltages = np.asarray(point.voltages)
+    slopes = np.asarray(case.cost.gradient(case.circuit.outputs(voltages), case.targets))
+    multipliers = GeneralPlan(case.circuit).adjoint(case.params, point, slopes)
+    return {
+        group.name: -group.layout.voltage_drop_product(voltages, multipliers)
+        for group in case.circuit.trainable_groups
+    }
+
+
+def derivatives(
+    function: Callable[[dict[str, np.ndarray]], Float[np.ndarray, " quantity"]],
+    params: Mapping[str, np.ndarray],
+    selection: Selection,
+) -> dict[str, Float[np.ndarray, "chosen quantity"]]:
+    """Differentiate a function of the conductances by each chosen one, to fourth order.
+
+    Args:
+        function: Returns the quantities at given conductances.
+        params: Conductances [S] by group name.
+        selection: Which to vary.
+    """
+    result = {}
+    for name, positions in selection.items():
+        rows = []
+        for position in positions.tolist():
+            index = np.unravel_index(position, params[name].shape)
+            step = RELATIVE_STEP * float(params[name][index])
+            total: np.ndarray | float = 0.0
+            for offset, factor in CENTRAL:
+                moved = {**params, name: params[name].copy()}
+                moved[name][index] += offset * step
+                total = total + factor * function(moved)
+            rows.append(np.asarray(total) / step)
+        result[name] = np.stack(rows) if rows else np.zeros((0, 1))
+    return result
+
+
+def finite_differences(case: Case, engine: AbstractEngine) -> dict[str, np.ndarray]:
+    """Return finite differences of the loss by the chosen conductances."""
+
+    def loss(params: dict[str, np.ndarray]) -> np.ndarray:
+        point = settle_exactly(case, engine, params, Free())
+        outputs = np.asarray(case.circuit.outputs(point.voltages))
+        return np.atleast_1d(np.asarray(case.cost.value(outputs, case.targets)).mean())
+
+    return {k: v[:, 0] for k, v in derivatives(loss, case.params, case.selection).items()}
+
+
+def sensitivities(case: Case, point: OperatingPoint) -> dict[str, np.ndarray] | None:
+    """Return the gradient from ngspice's .sens, at the chosen conductances.
+
+    The nonlinear devices are written as behavioral sources, whose derivatives ngspice takes by
+    itself: beside a diode of its own, .sens of ngspice 39 returns garbage.
+
+    Returns:
+        None if the circuit is too large for it.
+    """
+    circuit, session = case.circuit, Session.get()
+    num_devices = sum(int(np.prod(g.layout.shape)) for g in circuit.groups)
+    if num_devices > MAX_SENSITIVITY_DEVICES:
+        return None
+    outputs = np.asarray(circuit.outputs(np.asarray(point.voltages)))
+    slopes = np.asarray(case.cost.gradient(outputs, case.targets))
+    total = {name: np.zeros(len(chosen)) for name, chosen in case.selection.items()}
+    names = {g.name: g.layout.instance_names() for g in circuit.trainable_groups}
+    for sample, inputs in enumerate(case.inputs):
+        cards = circuit_cards(circuit, case.params, inputs, Free(), behavioral=True)
+        session.load(["* sensitivities", ACCURATE_OPTIONS, *cards, ".end"])
+        for k, (plus, minus) in enumerate(circuit.output_nodes.tolist()):
+            second = "" if minus == GROUND else f",{circuit.node_names[minus]}"
+            session.command(f"sens v({circuit.node_names[plus]}{second})")
+            for name, chosen in case.selection.items():
+                for i, position in enumerate(chosen.tolist()):
+                    vector = session.vector(f"r{name}_{names[name][position]}")
+                    value = np.nan if vector is None else float(vector[0])
+                    total[name][i] += slopes[sample, k] * value
+            session.command("destroy all")
+    session.unload()
+    # dV/dg = -R^2 dV/dR, and .sens took 1/R at R and R (1 + step).
+    return {
+        name: -(1.0 + SENSITIVITY_STEP)
+        * values
+        / np.ravel(case.params[name])[case.selection[name]] ** 2
+        / len(case.inputs)
+        for name, values in total.items()
+    }
