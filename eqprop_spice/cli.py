@@ -303,6 +303,9 @@ def _print_circuit(report: dict[str, Any]) -> None:
         values = "; ".join(f"{k} {', '.join(map(_number, v))}" for k, v in weights.items())
         lines = [f"reciprocity weights: {values}"]
     lines.append(
+        f"largest error of a voltage by the configured solver: {_number(report['solver_error'])} V"
+    )
+    lines.append(
         f"operating points per sample: {unique['most_points']} found from {unique['num_starts']} "
         f"starts; a single one is {'' if unique['guaranteed'] else 'not '}guaranteed"
     )

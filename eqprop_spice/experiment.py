@@ -11,6 +11,7 @@ import numpy as np
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from eqprop_spice.beta_scan import TARGET_ERROR, beta_grid, scan
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.components import (
     arguments_model,
@@ -28,9 +29,18 @@ from eqprop_spice.engines.ngspice import NgSpice
 from eqprop_spice.errors import ConfigError, NetlistError
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.optimizers import Scale, Schedule, make_optimizer
+from eqprop_spice.rules.small_signal import SmallSignal
 from eqprop_spice.substrates.network import Network
 from eqprop_spice.toml_lines import line_of
 from eqprop_spice.training import Trainer
+
+AUTO = "auto"
+"""A beta that is chosen when the experiment is read: that of the smallest error."""
+
+NEGLIGIBLE = 1e-6
+"""Stands for the beta that is to be chosen while the rest is checked [S]."""
+
+SCANNED_SAMPLES = 16
 
 ROOT_TABLE = "the top level"
 
@@ -162,7 +172,34 @@ class Experiment:
             raise _config_error(error, source, text, (), ExperimentTable) from error
         experiment = cls(table, source, text)
         experiment.check()
-        return experiment
+        return experiment._with_chosen_beta() if table.rule.get("beta") == AUTO else experiment
+
+    def _with_chosen_beta(self) -> "Experiment":
+        """Return the experiment with the beta of the smallest error at the start, as a number.
+
+        Raises:
+            ConfigError: If the solver is too coarse for any.
+        """
+        params = {
+            k: np.asarray(v) for k, v in self.trainer.init(self.initial_params()).params.items()
+        }
+        inputs, targets = (
+            a[:SCANNED_SAMPLES] for a in (self.data.train_inputs, self.data.train_targets)
+        )
+        arguments = (self.network, params, inputs, targets, self.cost)
+        found = scan(
+            lambda beta: dataclasses.replace(self.rule, beta=beta)(*arguments),
+            SmallSignal()(*arguments).gradient,
+            beta_grid(self.circuit, params),
+        )
+        if found.window is None:
+            raise ConfigError(
+                f"{self._at('rule', 'beta')}: no beta keeps the estimate within "
+                f"{100 * TARGET_ERROR:g} % of its limit with these tolerances. Tighten [ngspice], "
+                "or give a number."
+            )
+        rule = {**self.table.rule, "beta": float(f"{found.best:.3g}")}
+        return Experiment(self.table.model_copy(update={"rule": rule}), self.source, self.text)
 
     def check(self) -> None:
         """Build everything once, so that what is wrong shows before anything runs."""
@@ -241,7 +278,11 @@ class Experiment:
     @functools.cached_property
     def rule(self):
         """The learning rule."""
-        return self._component("rules", self.table.rule, "rule")
+        table = self.table.rule
+        if table.get("beta") == AUTO:
+            # A stand-in, until the beta is chosen.
+            table = {**table, "beta": NEGLIGIBLE}
+        return self._component("rules", table, "rule")
 
     @functools.cached_property
     def cost(self):

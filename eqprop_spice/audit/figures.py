@@ -121,7 +121,7 @@ def power_figure(found: Audit) -> Figure:
     for i, (phase, values) in enumerate(found.variation.items()):
         heights = [values.powers[c] for c in CLASSES]
         bars.bar(positions + 0.4 * i, heights, 0.4, label=phase)
-    bars.set_xticks(positions + 0.2, [c.replace(" ", "\n") for c in CLASSES], fontsize="small")
+    bars.set_xticks(positions + 0.2, CLASSES, rotation=30, ha="right", fontsize="small")
     bars.set_yscale("symlog", linthresh=1e-3 * max(abs(v) for v in free.powers.values()))
     bars.axhline(0.0, color="0.5", linewidth=0.8)
     bars.set(ylabel="absorbed power [W]")

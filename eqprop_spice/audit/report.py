@@ -28,6 +28,7 @@ from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice import NgSpice
 from eqprop_spice.groups import add_at
 from eqprop_spice.operating_point import OperatingPoint
+from eqprop_spice.phases import Free
 from eqprop_spice.reciprocity import asymmetry
 from eqprop_spice.rules.base import Estimate
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
@@ -69,6 +70,8 @@ class Audit:
         budget: What the user's estimate lacks.
         scans: Error against beta, by variant.
         beta: The nudge [S] that estimates were compared at.
+        solver_error: Largest difference of a free voltage between the user's engine and a tight
+            one [V].
         uniqueness: Operating points found.
         asymmetry: Of the Jacobian, for a circuit without weights; None if it has weights or is
             too large.
@@ -85,6 +88,7 @@ class Audit:
     budget: Budget
     scans: dict[str, BetaScan]
     beta: float
+    solver_error: float
     uniqueness: Uniqueness
     asymmetry: float | None
     variation: dict[str, PhaseVariation]
@@ -111,6 +115,7 @@ class Audit:
                 "estimates": _by_layer(self.comparisons),
                 "budget": self.budget.shares,
                 "beta": self.beta,
+                "solver_error": self.solver_error,
                 "scans": {k: _scan_dict(s) for k, s in self.scans.items()},
                 "weights": None
                 if weights is None
@@ -192,6 +197,7 @@ def audit(case: Case) -> Audit:
         found,
         scans,
         beta,
+        _solver_error(case, point),
         uniqueness,
         _asymmetry(case, point),
         vary(_thinned(case, case.tight_engine), case.tight_engine, beta),
@@ -210,6 +216,13 @@ def _published_methods(case: Case, beta: float) -> dict[str, Mapping[str, Array]
         power = PowerComputation(beta, POWER_STEP)
         methods["PCM"] = case.estimate(power, engine=case.tight_engine).gradient
     return methods
+
+
+def _solver_error(case: Case, point: OperatingPoint) -> float:
+    """Return how far the user's engine is from the operating points [V]."""
+    (found,) = case.substrate.settle(case.params, case.inputs, [Free()])
+    difference = np.abs(np.asarray(found.voltages) - np.asarray(point.voltages))
+    return float(np.nanmax(difference, initial=0.0))
 
 
 def _scans(case: Case) -> dict[str, BetaScan]:
