@@ -1,12 +1,12 @@
-"""Small classification tables that come with scikit-learn."""
+"""Small classification tables that come with scikit-learn.
+
+It is imported where it is used: it takes a second, and every experiment looks through this folder.
+"""
 
 import dataclasses
 from typing import Literal
 
 import numpy as np
-from sklearn.datasets import load_digits, load_iris
-from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import StandardScaler
 
 from eqprop_spice.datasets.base import AbstractDataset, Data, one_hot
 from eqprop_spice.errors import ConfigError
@@ -46,6 +46,9 @@ class _Table(AbstractDataset):
 
     def load(self) -> Data:
         """Return the standardized samples of the split."""
+        from sklearn.model_selection import train_test_split
+        from sklearn.preprocessing import StandardScaler
+
         features, labels = self._table()
 
         def split(features: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
@@ -81,6 +84,8 @@ class Iris(_Table):
     """Fisher's iris flowers: 150 samples, 4 features, 3 classes."""
 
     def _table(self) -> tuple[np.ndarray, np.ndarray]:
+        from sklearn.datasets import load_iris
+
         return load_iris(return_X_y=True)  # pyright: ignore[reportReturnType]
 
 
@@ -89,4 +94,6 @@ class Digits(_Table):
     """Handwritten digits of 8x8 pixels: 1,797 samples, 64 features, 10 classes."""
 
     def _table(self) -> tuple[np.ndarray, np.ndarray]:
+        from sklearn.datasets import load_digits
+
         return load_digits(return_X_y=True)  # pyright: ignore[reportReturnType]

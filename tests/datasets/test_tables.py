@@ -64,7 +64,7 @@ class Unscaled:
 
 
 def test_validation_never_sees_the_test_samples(monkeypatch):
-    monkeypatch.setattr("eqprop_spice.datasets.tables.StandardScaler", Unscaled)
+    monkeypatch.setattr("sklearn.preprocessing.StandardScaler", Unscaled)
     full, validation = Digits().load(), Digits(validation=True).load()
     seen = rows(validation.train_inputs) | rows(validation.test_inputs)
     assert seen == rows(full.train_inputs)
