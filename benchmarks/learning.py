@@ -1,6 +1,6 @@
 """How reliably the shipped experiments learn through ngspice: every claim of the README.
 
-python benchmarks/learning.py xor gates case_1 iris digits xor_published
+python benchmarks/learning.py xor gates case_1 iris digits kiraz/xor_published kiraz/xor_repaired
 """
 
 import sys
@@ -77,7 +77,7 @@ def main(names: list[str]) -> None:
         elif name == "case_1":
             for decade in range(-7, -1):
                 learned(name, 20, f"rule.beta=1e{decade}")
-        elif name == "xor_published":
+        elif name.startswith("kiraz/"):
             learned(name, 11)
         else:
             accuracy(name, 5)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import Circuit
-from eqprop_spice.groups import Sources
+from eqprop_spice.groups import Group, Sources
 
 CLASSES = ("resistors", "diodes", "amplifiers", "shift sources", "input sources", "nudge")
 """The classes of devices; the first three dissipate, the others deliver."""
@@ -40,15 +40,11 @@ def absorbed_powers(
     nothing = xp.zeros(voltages.shape[0])
     powers: dict[str, Array] = dict.fromkeys(CLASSES, nothing)
     for group in circuit.groups:
-        layout = group.layout
         if group.device.trainable:
-            first, second = layout.linear_currents(voltages, params[group.name])
-            power = (voltages[:, layout.first] * first).sum(1)
-            powers["resistors"] = (
-                powers["resistors"] + power + (voltages[:, layout.second] * second).sum(1)
-            )
+            power = _resistor_power(group, params[group.name], voltages)
+            powers["resistors"] = powers["resistors"] + power
         else:
-            one, two = layout.pairs()
+            one, two = group.layout.pairs()
             drop = voltages[:, one] - voltages[:, two]
             powers["diodes"] = powers["diodes"] + (drop * group.device.current(drop)).sum(1)
     leaving = circuit.leaving_currents(params, voltages)
@@ -61,6 +57,16 @@ def absorbed_powers(
         powers[kind] = powers[kind] - delivered
     powers["nudge"] = -(injected * circuit.outputs(voltages)).sum(1)
     return powers
+
+
+def _resistor_power(
+    group: Group, conductances: Array, voltages: Float[Array, "batch node"]
+) -> Float[Array, " batch"]:
+    """Return the power of a group of resistors [W]."""
+    layout = group.layout
+    first, second = layout.linear_currents(voltages, conductances)
+    power = (voltages[:, layout.first] * first).sum(1)
+    return power + (voltages[:, layout.second] * second).sum(1)
 
 
 def _feeds_resistors(circuit: Circuit, sources: Sources) -> bool:
@@ -97,13 +103,14 @@ def co_contents(
     xp = voltages.__array_namespace__()
     contents = {"resistors": xp.zeros(voltages.shape[0]), "diodes": xp.zeros(voltages.shape[0])}
     for group in circuit.groups:
-        one, two = group.layout.pairs()
-        drop = voltages[:, one] - voltages[:, two]
+        omega = xp.broadcast_to(xp.asarray(weights[group.name]), group.layout.shape)
         if group.device.trainable:
-            density, kind = 0.5 * params[group.name].ravel() * drop**2, "resistors"
+            # Half the power of weighted resistors, without an array of all their drops.
+            power = _resistor_power(group, omega * params[group.name], voltages)
+            contents["resistors"] = contents["resistors"] + 0.5 * power
         else:
-            density, kind = group.device.co_content(drop), "diodes"
-        omega = xp.broadcast_to(xp.asarray(weights[group.name]), group.layout.shape).ravel()
-        contents[kind] = contents[kind] + (omega * density).sum(1)
+            one, two = group.layout.pairs()
+            density = group.device.co_content(voltages[:, one] - voltages[:, two])
+            contents["diodes"] = contents["diodes"] + (omega * density).sum(1)
     contents["nudge"] = -(injected * circuit.outputs(voltages)).sum(1)
     return contents

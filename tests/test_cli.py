@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eqprop_spice.cli import app
+from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment import Experiment
 from eqprop_spice.run import Run, train
 
@@ -254,3 +255,61 @@ def test_a_missing_library_says_how_to_install_it(tmp_path):
     assert "Traceback" not in done.stderr
     assert "error: The ngspice shared library was not found." in done.stderr
     assert "sudo apt-get install libngspice0" in done.stderr
+
+
+@pytest.mark.slow
+def test_audit_of_a_sound_experiment(tmp_path):
+    folder = tmp_path / "audit"
+    text = invoke("audit", XOR, "--conductances", "6", "--out", folder)
+    assert "verdict: OK" in text
+    assert "reciprocity weights: dense_0 16; dense_3 1" in text
+    assert {path.name for path in folder.glob("*.png")} == {
+        "bias.png",
+        "budget.png",
+        "gradients.png",
+        "power.png",
+    }
+    report = json.loads((folder / "report.json").read_text())
+    assert report["causes"] == []
+    assert report["varied"] == {"dense_0": 3, "dense_3": 3}
+    for layer in report["references"]["ngspice .sens"].values():
+        assert layer["relative_error"] < 1e-6
+    assert report["scans"]["C-EP"]["slope"] == pytest.approx(2.0, abs=0.05)
+
+
+@pytest.mark.slow
+def test_audit_of_an_unsound_experiment_names_the_cause_and_exits_with_one(tmp_path):
+    arguments = ["audit", XOR, "--set", "training.weights=none", "--json", "--conductances", "2"]
+    result = CliRunner().invoke(app, [*map(str, arguments), "--out", str(tmp_path / "audit")])
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert report["verdict"] == "missing weights"
+    assert "reciprocity" in report["causes"][0]["remedy"]
+
+
+@pytest.mark.slow
+def test_audit_of_a_run_takes_its_conductances(xor_run):
+    text = invoke("audit", xor_run.path, "--conductances", "2")
+    assert "verdict: OK" in text
+    assert (xor_run.path / "audit" / "report.json").is_file()
+    with pytest.raises(ConfigError, match="a run folder stays as it ran"):
+        invoke("audit", xor_run.path, "--set", "seed=1")
+
+
+@pytest.mark.slow
+def test_audit_opens_circuits_without_weights(tmp_path):
+    arguments = [
+        "audit", XOR, "--set", "circuit.layers.2={kind='amplifier.BidirectionalAmplifier',"
+        "reflection='published',inverted=true}", "--json", "--conductances", "2",
+    ]  # fmt: skip
+    result = CliRunner().invoke(app, [*map(str, arguments), "--out", str(tmp_path / "audit")])
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert report["weights"] is None
+    assert report["asymmetry"] > 0.01
+    assert "not reciprocal" in [cause["code"] for cause in report["causes"]]
+
+
+def test_audit_refuses_nothing_to_vary():
+    with pytest.raises(ConfigError, match="--samples is 0"):
+        invoke("audit", XOR, "--samples", "0")

@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eqprop_spice.comparison import worst_error
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment import Experiment
+from eqprop_spice.rules.adjoint import Adjoint
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-FILES = sorted(EXPERIMENTS.glob("*.toml"))
+FILES = sorted(EXPERIMENTS.rglob("*.toml"))
 
 BASE = """\
 name = "demo"
@@ -476,4 +478,32 @@ def test_every_experiment_of_the_repository_loads(path):
 
 def test_the_repository_has_the_experiments_of_its_readme():
     names = {path.stem for path in FILES}
-    assert {"case_1", "digits", "gates", "iris", "xor"} <= names
+    assert {"case_1", "digits", "gates", "iris", "xor", "xor_published", "xor_repaired"} <= names
+
+
+def test_an_automatic_beta_is_a_number_with_a_small_error():
+    experiment = overridden("rule.beta=auto")
+    beta = experiment.table.rule["beta"]
+    assert experiment.rule.beta == beta
+    arguments = (
+        experiment.network,
+        experiment.initial_params(),
+        experiment.data.train_inputs,
+        experiment.data.train_targets,
+        experiment.cost,
+    )
+    exact = Adjoint()(*arguments).gradient
+    assert worst_error(experiment.rule(*arguments).gradient, exact) < 1e-4
+    # The run folder holds the number: a resumed run goes on with it.
+    assert Experiment.parse(experiment.to_toml()).table == experiment.table
+
+
+def test_an_automatic_beta_needs_a_rule_with_beta():
+    with pytest.raises(ConfigError, match=r"rule\.beta: unknown key"):
+        overridden("rule={kind='small_signal.SmallSignal', beta='auto'}")
+
+
+def test_an_automatic_beta_is_refused_where_none_is_good(monkeypatch):
+    monkeypatch.setattr("eqprop_spice.beta_scan.TARGET_ERROR", 1e-30)
+    with pytest.raises(ConfigError, match=r"no beta keeps the estimate.*Tighten \[ngspice\]"):
+        overridden("rule.beta=auto")

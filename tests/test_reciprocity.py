@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from eqprop_spice import reciprocity
 from eqprop_spice.builder import CircuitBuilder
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.devices.resistor import Resistor
+from eqprop_spice.engines.general import GeneralPlan
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.groups import GROUND
 from eqprop_spice.reciprocity import reciprocity_weights
@@ -151,3 +153,57 @@ def test_devices_that_no_output_sees_have_weight_zero():
     builder.add_pairs("r", Resistor(), [x, x, y, x], [y, dead, GROUND, GROUND])
     circuit = builder.build([(y, GROUND)], num_inputs=1)
     np.testing.assert_array_equal(reciprocity_weights(circuit)["r"], [1.0, 0.0, 1.0, 0.0])
+
+
+def test_asymmetry_is_zero_exactly_where_weights_exist():
+    """Some scaling makes the Jacobian symmetric if there are weights, and only then."""
+    reciprocal, _ = stages([[(4.0, 0.25), (2.0, -0.5)], [(3.0, 3.0), (3.0, 3.0)]])
+    uneven, _ = stages([[(4.0, 0.25), (2.0, 0.5)], [(4.0, 0.25), (2.0, 0.5)]])
+    for circuit in (reciprocal, uneven):
+        rng = np.random.default_rng(0)
+        params = {n: rng.uniform(1e-3, 1e-2, s) for n, s in circuit.parameter_shapes().items()}
+        found = GeneralPlan(circuit).jacobian(params, np.zeros(circuit.num_nodes))
+        by_differences = jacobian(circuit, params, np.zeros(len(circuit.free_nodes)))
+        assert np.abs(found - by_differences).max() < SYMMETRY * np.abs(found).max()
+        if circuit is reciprocal:
+            reciprocity_weights(circuit)
+            assert reciprocity.asymmetry(found) < 1e-12
+        else:
+            with pytest.raises(NetlistError, match="not reciprocal"):
+                reciprocity_weights(circuit)
+            assert reciprocity.asymmetry(found) > 1e-3
+
+
+def test_asymmetry_of_known_matrices():
+    assert reciprocity.asymmetry(np.eye(3)) == 0.0
+    symmetric = np.array([[2.0, -1.0, 0.5], [-1.0, 3.0, -0.2], [0.5, -0.2, 1.0]])
+    rows = np.array([1.0, 16.0, -4.0])
+    assert reciprocity.asymmetry(symmetric) < 1e-14
+    assert reciprocity.asymmetry(symmetric / rows[:, None]) < 1e-14
+    # A cycle whose couplings multiply to 2 one way and to 1 the other way round.
+    cyclic = symmetric.copy()
+    cyclic[0, 1] *= 2.0
+    assert reciprocity.asymmetry(cyclic) > 0.01
+    scaled = reciprocity.asymmetry(cyclic / rows[:, None])
+    assert scaled == pytest.approx(reciprocity.asymmetry(cyclic))
+
+
+def test_open_switches_take_no_part():
+    """Two amplifiers of opposite kinds at one node agree if only one of them is connected."""
+    builder = CircuitBuilder()
+    source, hidden, out = (builder.add_nodes(name, 1) for name in ("x", "h", "y"))
+    builder.add_inputs("x", source, np.arange(1))
+    builder.add_dense("first", Resistor(), source, hidden)
+    followers = builder.add_nodes("a", 2)
+    builder.add_amplifiers("plus", hidden, followers[:1], 4.0, 0.25)
+    builder.add_amplifiers("minus", hidden, followers[1:], -4.0, 0.25)
+    builder.add_dense("second", Resistor(), followers, out)
+    circuit = builder.build([(int(out[0]), GROUND)], num_inputs=1)
+    with pytest.raises(NetlistError, match="not reciprocal"):
+        reciprocity_weights(circuit)
+    for row, expected in ((0, 16.0), (1, -16.0)):
+        mask = np.zeros((2, 1), bool)
+        mask[row] = True
+        weights = reciprocity_weights(circuit, conducting={"second": mask})
+        assert (weights["first"] == expected).all()
+        assert weights["second"][row, 0] == 1.0

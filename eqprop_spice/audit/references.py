@@ -16,8 +16,12 @@ from eqprop_spice.spice.library import Session
 from eqprop_spice.spice.netlist import ACCURATE_OPTIONS, circuit_cards
 
 RELATIVE_STEP = 2e-3
-"""Step of finite differences. The stencils are of fourth order: their truncation is about 1e-11 of
-the fifth derivative, and an engine's 1e-14 V are 1e-11 of a change."""
+"""Step of finite differences, relative to the conductance or, if that is larger, to the mean of its
+group: the change of a tiny one would drown in rounding. The stencils are of fourth order: they
+cut off about 1e-11 of the fifth derivative, and an engine's 1e-14 V are 1e-11 of a change."""
+
+LARGEST_SHARE = 10.0
+"""A step is at most this part of its conductance, which has to stay positive."""
 
 CENTRAL = ((-2.0, 1.0 / 12.0), (-1.0, -2.0 / 3.0), (1.0, 2.0 / 3.0), (2.0, -1.0 / 12.0))
 """Offsets and factors of the first derivative, fourth order."""
@@ -88,10 +92,11 @@ def derivatives(
     """
     result = {}
     for name, positions in selection.items():
-        rows = []
+        rows, mean = [], float(params[name].mean())
         for position in positions.tolist():
             index = np.unravel_index(position, params[name].shape)
-            step = RELATIVE_STEP * float(params[name][index])
+            value = float(params[name][index])
+            step = min(RELATIVE_STEP * max(value, mean), value / LARGEST_SHARE)
             total: np.ndarray | float = 0.0
             for offset, factor in CENTRAL:
                 moved = {**params, name: params[name].copy()}

@@ -22,7 +22,6 @@ from eqprop_spice.audit.variation import PhaseVariation, vary
 from eqprop_spice.audit.verdict import Cause, find_causes
 from eqprop_spice.beta_scan import TARGET_ERROR, BetaScan, beta_grid, scan
 from eqprop_spice.comparison import Comparison, compare_layers
-from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.general import GeneralPlan
 from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice import NgSpice
@@ -38,7 +37,7 @@ from eqprop_spice.rules.small_signal import SmallSignal
 VARIANTS: dict[str, Any] = {"P-EP": "positive", "N-EP": "negative", "C-EP": "centered"}
 
 LARGE = 10_000
-"""Number of resistors above which ngspice varies only a few conductances."""
+"""Number of resistors above which ngspice and the power check vary only a few conductances."""
 
 FEW = 20
 
@@ -200,7 +199,7 @@ def audit(case: Case) -> Audit:
         _solver_error(case, point),
         uniqueness,
         _asymmetry(case, point),
-        vary(_thinned(case, case.tight_engine), case.tight_engine, beta),
+        vary(_thinned(case), case.tight_engine, beta),
         find_causes(case, found, exact, scan=own, uniqueness=uniqueness),
         _remarks(case, point, own, uniqueness),
     )
@@ -249,9 +248,9 @@ def _variant_label(case: Case) -> str:
     return {v: k for k, v in VARIANTS.items()}.get(variant, "C-EP")
 
 
-def _thinned(case: Case, engine: AbstractEngine) -> Case:
-    """Return the case with few conductances to vary where ngspice would take minutes."""
-    if num_resistors(case.params) <= LARGE or not isinstance(engine, NgSpice):
+def _thinned(case: Case) -> Case:
+    """Return the case with few conductances to vary where all would take minutes."""
+    if num_resistors(case.params) <= LARGE:
         return case
     share = max(1, FEW // len(case.selection))
     few = {name: chosen[:: max(1, len(chosen) // share)] for name, chosen in case.selection.items()}
@@ -265,7 +264,7 @@ def num_resistors(params: Mapping[str, np.ndarray]) -> int:
 
 def _references(case: Case, point: OperatingPoint) -> dict[str, tuple[Case, dict[str, np.ndarray]]]:
     """Return the gradients that check the exact one, each with the conductances it was taken at."""
-    thinned = _thinned(case, NgSpice())
+    thinned = _thinned(case)
     found = {
         "finite differences, native": (case, finite_differences(case, Native())),
         "finite differences, ngspice": (thinned, finite_differences(thinned, NgSpice())),

@@ -5,12 +5,14 @@ Use it to reproduce that code and to take its conventions away one by one; train
 """
 
 import dataclasses
+from typing import Literal
 
 import jax.numpy as jnp
 
 from eqprop_spice.phases import AbstractPhase
 from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
+from eqprop_spice.rules.power_computation import PowerComputation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,7 @@ class PublishedXor(AbstractRule):
         floor: The conductance of a resistor that is switched off [S].
         beta: Strength of the nudge [S].
         permuted: Whether the updates of `dense_0` keep the code's order.
+        method: The code's VDM, or its PCM, whose updates are in their place.
 
     References:
         Kiraz, Pham and Desgreys; repository eqprop-non-sum-separable-energy-consideration.
@@ -35,9 +38,12 @@ class PublishedXor(AbstractRule):
     floor: float = 1e-12
     beta: float = 1e-6
     permuted: bool = True
+    method: Literal["voltage_drops", "power"] = "voltage_drops"
 
     @property
-    def _rule(self) -> EquilibriumPropagation:
+    def _rule(self) -> AbstractRule:
+        if self.method == "power":
+            return PowerComputation(self.beta)
         return EquilibriumPropagation("negative", self.beta)
 
     def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
@@ -49,7 +55,7 @@ class PublishedXor(AbstractRule):
             plus, minus = (jnp.array(rows) for rows in zip(*pairs, strict=True))
             positive = value[minus] == self.floor
             active = jnp.where(positive, slope[plus], slope[minus])
-            if self.permuted and name == "dense_0":
+            if self.permuted and self.method == "voltage_drops" and name == "dense_0":
                 active = active.T.reshape(active.shape)
             placed = jnp.zeros_like(slope).at[plus].set(jnp.where(positive, active, 0.0))
             gradient[name] = placed.at[minus].set(jnp.where(positive, 0.0, active))

@@ -1,6 +1,7 @@
 """Planted faults: the audit names each of them, and nothing else."""
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -86,7 +87,7 @@ def planted(
     *,
     rule: AbstractRule | None = None,
     engine: NgSpice | None = None,
-    weights="reciprocity",
+    weights: Literal["reciprocity", "none"] = "reciprocity",
     constraint: Box | None = None,
     params: dict[str, np.ndarray] | None = None,
     fall: float = 1.0,

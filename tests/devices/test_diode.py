@@ -37,17 +37,22 @@ def sweep_end(diode: Shockley) -> float:
     return math.floor(volts * 1e3) / 1e3
 
 
-def ngspice_currents(diode: Shockley, start: float, stop: float, step: float, folder) -> np.ndarray:
-    """Return the sweep `[voltage, current]` that plain ngspice prints."""
+def ngspice_currents(
+    diode: Shockley, span: tuple[float, float], folder, *, behavioral: bool = False
+) -> np.ndarray:
+    """Return the sweep `[voltage, current]` of 61 points that plain ngspice prints."""
+    (start, stop), step = span, (span[1] - span[0]) / 60
+    device = [str(diode.model_card()), diode.card("1", "a", "0")]
+    if behavioral:
+        device = diode.behavioral_cards("1", "a", "0")
     path = folder / "sweep.cir"
     path.write_text(
         "\n".join(
             [
                 "* one diode",
                 ".options reltol=1e-10 vntol=1e-13 abstol=1e-18 gmin=1e-12",
-                str(diode.model_card()),
+                *device,
                 "v1 a 0 0",
-                diode.card("1", "a", "0"),
                 ".control",
                 "set numdgt=16",
                 f"dc v1 {start!r} {stop!r} {step!r}",
@@ -76,14 +81,15 @@ def ngspice_currents(diode: Shockley, start: float, stop: float, step: float, fo
 @pytest.mark.ngspice
 @diodes
 @pytest.mark.parametrize("region", ["forward", "knee", "reverse"])
-def test_current_equals_that_of_ngspice(diode, region, tmp_path):
+@pytest.mark.parametrize("behavioral", [False, True])
+def test_current_equals_that_of_ngspice(diode, region, behavioral, tmp_path):
     end, nvt = sweep_end(diode), diode.emission_voltage
     start, stop = {
         "forward": (0.0, end),
         "knee": (-8.0 * nvt, nvt),
         "reverse": (-5.0, -4.0 * nvt),
     }[region]
-    table = ngspice_currents(diode, start, stop, (stop - start) / 60, tmp_path)
+    table = ngspice_currents(diode, (start, stop), tmp_path, behavioral=behavioral)
     assert len(table) >= 60
     voltage, current = table.T
     # ngspice's current is that of the series resistance, between two rounded node voltages.

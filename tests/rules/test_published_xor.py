@@ -7,10 +7,11 @@ import pytest
 
 from eqprop_spice.experiment import Experiment
 from eqprop_spice.phases import Force, Free
+from eqprop_spice.rules.power_computation import PowerComputation
 
 pytestmark = pytest.mark.ngspice
 
-FILE = Path(__file__).parents[2] / "experiments" / "xor_published.toml"
+FILE = Path(__file__).parents[2] / "experiments" / "kiraz" / "xor_published.toml"
 ALPHA, LAMBDA, BETA = 5e-3, 0.78426420453, 1e-6
 ROUNDING = 1e-6
 """Relative; the update is a difference of drops that agree in about eight digits."""
@@ -38,6 +39,20 @@ def expected_update(experiment: Experiment, params: dict, rows: slice) -> tuple:
     one = factor * (first**2 - first_free**2)
     collected = np.concatenate([one[:, 0], one[:, 1]])  # R1, R3, R5, R2, R4, R6
     return collected.reshape(3, 2), factor * (second**2 - second_free**2)
+
+
+def test_power_method_is_the_rule_of_that_name() -> None:
+    experiment = Experiment.load(FILE, ["rule.method=power", "ngspice={}", "rule.beta=1e-4"])
+    params = experiment.initial_params()
+    data = experiment.data
+    arguments = (
+        experiment.network, params, data.train_inputs, data.train_targets, experiment.cost,
+    )  # fmt: skip
+    estimate = experiment.rule(*arguments).gradient
+    plain = PowerComputation(1e-4)(*arguments).gradient
+    for name, active in (("dense_0", [0, 1, 4]), ("dense_3", [0, 1])):
+        found = np.asarray(estimate[name])[active]
+        np.testing.assert_array_equal(found, np.asarray(plain[name])[active])
 
 
 def test_one_update_is_that_of_the_public_code() -> None:
