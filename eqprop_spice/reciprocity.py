@@ -103,8 +103,11 @@ def asymmetry(jacobian: Float[np.ndarray, "free free"]) -> float:
 
     With $d$ fitted to all pairs of $d_i J_{ij} = d_j J_{ji}$ in their logarithms, it is the norm of
     the antisymmetric part of $|d|^{1/2} J |d|^{-1/2}$, signs included, over the norm of its
-    off-diagonal part.
+    off-diagonal part, both relative to the diagonal: units and row scalings make no difference.
     """
+    diagonal = np.sqrt(np.abs(np.diag(jacobian)))
+    diagonal = np.where(diagonal > 0.0, diagonal, diagonal.max())
+    jacobian = jacobian / (diagonal[:, None] * diagonal[None, :])
     first, second = np.nonzero(np.triu((jacobian != 0) & (jacobian.T != 0), 1))
     if not len(first):
         return 0.0
