@@ -71,12 +71,17 @@ def gradient_figure(found: Audit) -> Figure:
 
 
 def bias_figure(found: Audit) -> Figure:
-    """Draw the error of the EP variants against beta on log axes."""
+    """Draw the error of the EP variants against beta on log axes; dotted, the solver's noise."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     ax = figure.subplots()
     for (label, curve), marker in zip(found.scans.items(), "o^s", strict=True):
         slope = "" if curve.slope is None else f", slope {curve.slope:.2f}"
-        ax.loglog(curve.betas, curve.errors, marker=marker, markersize=4, label=f"{label}{slope}")
+        (line,) = ax.loglog(
+            curve.betas, curve.errors, marker=marker, markersize=4, label=f"{label}{slope}"
+        )
+        if curve.noise is not None:
+            floor = curve.noise / curve.betas
+            ax.plot(curve.betas, floor, color=line.get_color(), linewidth=0.7, linestyle=":")
     ax.axhline(TARGET_ERROR, color="0.5", linewidth=0.8, linestyle=":")
     window = found.scans["C-EP"].window
     if window is not None:
