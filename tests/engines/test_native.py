@@ -24,6 +24,7 @@ from eqprop_spice.engines.layered_nodes import (
 )
 from eqprop_spice.engines.native import Native, plan_for
 from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.errors import NetlistError
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense
@@ -253,6 +254,22 @@ def test_conductances_over_five_decades_never_fail(hidden, diode, kind):
     assert count_failures(Layered(hidden, 3, reflection=kind, diode=PRESETS[diode]), 30) == 0
 
 
+def test_outputs_that_cross_zero_converge():
+    """There the currents from the hidden nodes cancel, and their sum is less than its rounding."""
+    layered = Layered((3,), 2, differential=False, bias=())
+    params, ends = layered.draw(0), np.array([[1.0, 0.3], [-0.9, 0.5]])
+
+    def negative_output(part):
+        return -layered.solve(params, ends[:1] + part * (ends[1:] - ends[:1]))[0, -1]
+
+    crossing = bisect(negative_output, 0.0, 1.0)
+    parts = crossing + np.linspace(-2e-14, 2e-14, 201)[:, None]
+    inputs = ends[:1] + parts * (ends[1:] - ends[:1])
+    (point,) = Native().settle(layered.circuit(), params, inputs, [Free()])
+    assert np.asarray(point.converged).all()
+    assert (np.asarray(point.num_steps) < 10).all()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["transformer", "kendall", "published"])
 def test_ten_thousand_samples_of_random_networks_converge(kind):
@@ -442,6 +459,29 @@ def test_the_response_is_the_derivative_of_all_voltages(kind, hidden):
         params, np.asarray(free.voltages), response, currents
     )
     assert np.abs(jacobian_currents).max() < LINEAR * np.abs(currents).max()
+
+
+@pytest.mark.parametrize(
+    ("change", "inputs"),
+    [
+        ({"dense_0": -np.ones((3, 2))}, np.ones((3, 2))),
+        ({"dense_0": np.full((3, 2), np.nan)}, np.ones((3, 2))),
+        ({"dense_0": np.ones((2, 3))}, np.ones((3, 2))),
+        ({"dense_9": np.ones((3, 2))}, np.ones((3, 2))),
+        ({}, np.full((3, 2), np.inf)),
+        ({}, np.ones((3, 1))),
+        ({}, np.ones(2)),
+    ],
+    ids=["negative", "nan", "shape", "unknown", "infinite input", "few inputs", "no batch"],
+)
+def test_bad_arguments_are_refused_as_by_ngspice(change, inputs):
+    layered = Layered((2,))
+    messages = []
+    for engine in (Native(), NgSpice()):
+        with pytest.raises(NetlistError) as caught:
+            engine.settle(layered.circuit(), layered.draw(1) | change, inputs, [Free()])
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
 
 
 def test_a_sample_without_an_operating_point_is_marked():
