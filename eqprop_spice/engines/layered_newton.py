@@ -39,6 +39,10 @@ GOOD_RESIDUAL = 1e-11
 SOLUTION_ACCURACY = 1e-14
 """Error [V] that the last step aims at, for voltages of about 1 V."""
 
+LARGEST_OVERSHOOT = 0.9
+"""Slope of the co-content at the end of a step, relative to its fall at the start, above which the
+step is too long. Below 1, so that a step and its way back are not both accepted."""
+
 SMALLEST_DAMPING = 1e-12
 """Where no part of Newton's step helps, the state is as good as rounding lets it be."""
 
@@ -307,7 +311,16 @@ def _jacobian(network: Network, slopes: Blocks) -> Jacobian:
 
 
 def _improve(network: Network, state: State) -> State:
-    """Take one Newton step in every sample where it helps."""
+    r"""Take one Newton step in every sample where it helps.
+
+    The weighted residuals are the gradient of the co-content P, which is convex in the kept layers'
+    voltages. A step helps if P falls over it: at its end, P may rise no more steeply than it fell
+    at its start. The residuals themselves need not shrink: where diodes begin to conduct they grow,
+    and a search that kept them from growing would crawl.
+
+    References:
+        Hager and Zhang (2005), doi:10.1137/030601880, eq. 9: the approximate Wolfe condition.
+    """
     chain = network.chain
     curved = [k for k in range(len(state.voltages)) if chain.layers[k].diodes]
     jacobian = _jacobian(network, state.slopes)
@@ -336,8 +349,9 @@ def _improve(network: Network, state: State) -> State:
     kept, matters = kept_layers(len(voltages)), close & ~state.finished
     violations = _violations(network, voltages, kept, residuals, own, matters, GOOD_RESIDUAL)
     arrived = close & (largest(violations) <= GOOD_RESIDUAL)
-    ones = tuple(jnp.ones((1, 1)) for _ in moved)
-    accepted = arrived | (dot(moved, moved, ones) < dot(jacobi, jacobi, ones))
+    shift = tuple(voltages[k] - state.voltages[k] for k in kept)
+    before, after = (dot(f, shift, jacobian.kept_weights) for f in (state.residuals, residuals))
+    accepted = arrived | (after <= -LARGEST_OVERSHOOT * before)
     take = accepted & ~state.finished
 
     def choose(new, old: Blocks) -> Blocks:

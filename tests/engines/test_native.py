@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.convergence import random_circuit, try_networks
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.diode import PRESETS, Shockley
 from eqprop_spice.engines.guarded import GuardedPlan
 from eqprop_spice.engines.layered import LayeredPlan
-from eqprop_spice.engines.layered_chain import recognize
 from eqprop_spice.engines.layered_network import build_network
 from eqprop_spice.engines.layered_nodes import (
     DiodeSlot,
@@ -211,47 +211,25 @@ def test_random_layered_circuits_agree_with_ngspice(
         )
 
 
-def draw_decades(layered: Layered, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return conductances over five decades, anywhere between 1 nS and 1 kS."""
-    lowest = rng.uniform(-9.0, -2.0)
-    shapes = layered.circuit().parameter_shapes()
-    return {name: 10.0 ** rng.uniform(lowest, lowest + 5.0, s) for name, s in shapes.items()}
-
-
-def count_failures(layered: Layered, num_nets: int, batch: int = 5) -> int:
-    """Return how many samples of random networks, amplitude 10 V, do not converge."""
-    circuit, rng = layered.circuit(), np.random.default_rng(1)
-    chain = recognize(circuit)
-    assert chain is not None
-    plan, phases = LayeredPlan(circuit, chain), phases_of(layered, batch)
-    failures = 0
-    for _ in range(num_nets):
-        params = draw_decades(layered, rng)
-        if layered.reflection == "published":
-            for depth, name in enumerate(params):
-                params[name] = params[name] * 30.0**-depth
-            network = build_network(chain, params, jnp.zeros((1, 1)), fold=False)
-            if min(float(c.min()) for c in network.linear) <= 0.0:
-                continue
-        inputs = rng.uniform(-10.0, 10.0, (batch, layered.num_inputs))
-        for point in plan.settle(params, inputs, phases[:2]):
-            failures += point.num_unconverged
-    return failures
-
-
 @pytest.mark.parametrize(
-    ("hidden", "diode", "kind"),
+    ("hidden", "diode", "kind", "count"),
     [
-        ((2,), "kiraz", "transformer"),
-        ((2,), "almost_ideal", "published"),
-        ((5, 4), "d1n4148", "published"),
-        ((5, 4), "almost_ideal", "transformer"),
-        ((4, 4, 3), "kiraz", "kendall"),
+        # One of these networks takes a line search that does not crawl where diodes begin to
+        # conduct.
+        ((2, 2, 2), "kiraz", "kendall", 5000),
+        ((2, 2, 2), "kiraz", "published", 2000),
+        ((5, 4), "d1n4148", "published", 2000),
+        ((5, 4), "almost_ideal", "transformer", 2000),
+        ((16,), "d1n4148", "kendall", 2000),
+        ((2,), "kiraz", "transformer", 2000),
     ],
     ids=str,
 )
-def test_conductances_over_five_decades_never_fail(hidden, diode, kind):
-    assert count_failures(Layered(hidden, 3, reflection=kind, diode=PRESETS[diode]), 30) == 0
+def test_conductances_over_five_decades_never_fail(hidden, diode, kind, count):
+    circuit = random_circuit(hidden, diode, kind)
+    outcome = try_networks(circuit, count, np.random.default_rng(0))
+    assert outcome.num_networks == count
+    assert outcome.num_failures == 0
 
 
 def test_outputs_that_cross_zero_converge():
@@ -268,13 +246,6 @@ def test_outputs_that_cross_zero_converge():
     (point,) = Native().settle(layered.circuit(), params, inputs, [Free()])
     assert np.asarray(point.converged).all()
     assert (np.asarray(point.num_steps) < 10).all()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["transformer", "kendall", "published"])
-def test_ten_thousand_samples_of_random_networks_converge(kind):
-    for hidden in ((2,), (16,), (8, 6), (10, 8, 6)):
-        assert count_failures(Layered(hidden, 3, reflection=kind), 170) == 0
 
 
 @pytest.mark.parametrize("diode", list(PRESETS.values()), ids=list(PRESETS))
