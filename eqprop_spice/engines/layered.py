@@ -81,7 +81,7 @@ class LayeredPlan:
 
     def point(self, network: Network, state: State, fixed: Array) -> OperatingPoint:
         """Return a state as an operating point of the circuit."""
-        residual, worst_node = worst_violation(network, state)
+        residual, worst_node = worst_violation(network, state, RESIDUAL_TOLERANCE)
         converged = residual <= RESIDUAL_TOLERANCE
         parts = [jnp.where(converged[:, None], v, jnp.nan) for v in (fixed, *state.voltages)]
         voltages = self._expand(parts[0], parts[1:], reflections=False)

@@ -109,6 +109,15 @@ class Jacobian:
         """The diagonals of the kept layers."""
         return tuple(self.diagonals[k] for k in kept_layers(len(self.diagonals)))
 
+    @property
+    def kept_weights(self) -> Blocks:
+        """The reciprocity weights of the kept layers, `1 node`."""
+        layers = self.network.chain.layers
+        dtype = self.diagonals[-1].dtype
+        return tuple(
+            jnp.asarray(layers[k].weights, dtype)[None, :] for k in kept_layers(len(layers))
+        )
+
     def slack_response(self, change: Blocks) -> list[Array]:
         """Return how all layers move to first order when the kept ones do [V]."""
         count = len(self.diagonals)
@@ -140,16 +149,14 @@ class Jacobian:
             right: Currents [A] into the kept layers.
             tolerance: Relative accuracy of each sample, `batch 1`.
         """
-        layers = self.network.chain.layers
-        kept = kept_layers(len(layers))
-        weights = tuple(jnp.asarray(layers[k].weights, right[0].dtype)[None, :] for k in kept)
+        count = sum(diagonal.shape[1] for diagonal in self.kept_diagonals)
         return conjugate_gradients(
             self._apply,
             right,
             self.kept_diagonals,
-            weights,
+            self.kept_weights,
             tolerance=tolerance,
-            max_steps=2 * sum(layers[k].size for k in kept) + 20,
+            max_steps=2 * count + 20,
         )
 
     def solve_roughly(self, right: Blocks, tolerance: Array) -> tuple[Blocks, Array]:

@@ -170,20 +170,32 @@ def _product(left: Array, right: Array) -> Array:
     return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
 
 
+def _neighbors(network: Network, voltages: Sequence[Array | None], k: int):
+    """Yield each neighbor of layer k: its voltages, the matrix to layer k, and a factor or row."""
+    before = voltages[k - 1] if k > 0 else None
+    after = voltages[k + 1] if k + 1 < len(voltages) else None
+    if before is not None:
+        yield before, network.drives[k - 1], 1.0
+    if after is not None:
+        ratios = network.chain.layers[k].ratios
+        uniform = bool((ratios == ratios[0]).all())
+        factor = float(ratios[0]) if uniform else ratios[None, :].astype(after.dtype)
+        yield after, network.drives[k].T, factor
+
+
 def neighbor_currents(network: Network, voltages: Sequence[Array | None], k: int) -> Array | None:
     """Return the current [A] into layer k from the neighboring layers; None counts as 0 V."""
-    total = None
-    if k > 0 and voltages[k - 1] is not None:
-        total = _product(voltages[k - 1], network.drives[k - 1])
-    if k + 1 < len(voltages) and voltages[k + 1] is not None:
-        back = _product(voltages[k + 1], network.drives[k].T)
-        ratios = network.chain.layers[k].ratios
-        if (ratios == ratios[0]).all():
-            back = back * float(ratios[0])
-        else:
-            back = back * jnp.asarray(ratios, back.dtype)[None, :]
-        total = back if total is None else total + back
-    return total
+    parts = [_product(u, drive) * f for u, drive, f in _neighbors(network, voltages, k)]
+    return sum(parts[1:], parts[0]) if parts else None
+
+
+def neighbor_magnitudes(network: Network, voltages: Sequence[Array], k: int) -> Array | float:
+    """Return the sum of the magnitudes [A] of what `neighbor_currents` adds up."""
+    parts = [
+        _product(jnp.abs(u), jnp.abs(drive)) * abs(f)
+        for u, drive, f in _neighbors(network, voltages, k)
+    ]
+    return sum(parts, 0.0)
 
 
 def inflow(network: Network, voltages: Sequence[Array | None], k: int) -> Array:

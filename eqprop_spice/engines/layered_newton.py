@@ -17,6 +17,7 @@ from eqprop_spice.engines.layered_network import (
     Network,
     inflow,
     kept_layers,
+    neighbor_magnitudes,
     slack_layers,
     spring_currents,
     spring_diagonal,
@@ -37,6 +38,10 @@ GOOD_RESIDUAL = 1e-11
 
 SOLUTION_ACCURACY = 1e-14
 """Error [V] that the last step aims at, for voltages of about 1 V."""
+
+LARGEST_OVERSHOOT = 0.9
+"""Slope of the co-content at the end of a step, relative to its fall at the start, above which the
+step is too long. Below 1, so that a step and its way back are not both accepted."""
 
 SMALLEST_DAMPING = 1e-12
 """Where no part of Newton's step helps, the state is as good as rounding lets it be."""
@@ -114,38 +119,77 @@ def _solve_layers(network: Network, currents, guesses, layers: Sequence[int]):
     return [_apart(chain, part, layers) for part in parts]
 
 
-def _scale(network: Network, drawn: Array, magnitude: Array, inflows, k: int) -> Array:
-    """Return the currents that meet in each node of layer k [A], at least the smallest number."""
-    total = jnp.abs(drawn) + magnitude + jnp.abs(network.currents[k]) + jnp.abs(inflows[k])
+def _own_currents(network: Network, drawn: Array, magnitude: Array, k: int) -> Array:
+    """Return the currents [A] that meet in each node of layer k, those from its neighbors aside."""
+    total = jnp.abs(drawn) + magnitude + jnp.abs(network.currents[k])
     return jnp.maximum(total, jnp.finfo(total.dtype).tiny)
 
 
-def worst_violation(network: Network, state: State) -> tuple[Array, Array]:
-    """Return each sample's largest relative violation of Kirchhoff's law, and the node it is at."""
+def _violations(
+    network: Network,
+    voltages: Sequence[Array],
+    layers: Sequence[int],
+    residuals: Sequence[Array],
+    own: Sequence[Array],
+    matters: Array | bool,
+    tolerance: float,
+) -> list[Array]:
+    """Return the violation of Kirchhoff's law relative to the currents that meet in each node.
+
+    Currents from neighbors count one by one: where they cancel, as at an output that crosses zero,
+    their sum is below its own rounding error. That takes matrix products, so it is done only if
+    relative to the nodes' own currents, which are less, a violation exceeds the tolerance.
+
+    Args:
+        network: The equations.
+        voltages: Voltages of all layers [V].
+        layers: The layers asked for.
+        residuals: Current that leaves each of their nodes [A].
+        own: The nodes' own currents [A].
+        matters: Which samples' violations have to be known above the tolerance, `batch 1`.
+        tolerance: The relative violation that is small enough.
+    """
+    bounds = [jnp.abs(r) / o for r, o in zip(residuals, own, strict=True)]
+
+    def refine():
+        scales = [
+            o + neighbor_magnitudes(network, voltages, k) for k, o in zip(layers, own, strict=True)
+        ]
+        return [jnp.abs(r) / s for r, s in zip(residuals, scales, strict=True)]
+
+    return jax.lax.cond((matters & (largest(bounds) > tolerance)).any(), refine, lambda: bounds)
+
+
+def worst_violation(network: Network, state: State, tolerance: float) -> tuple[Array, Array]:
+    """Return each sample's largest relative violation of Kirchhoff's law, and the node it is at.
+
+    Up to the tolerance, the violation may be given relative to less than all currents.
+    """
     layers = range(len(state.voltages))
-    ratios = []
+    residuals, own = [], []
     for k, (diode, _, magnitude) in zip(
         layers, _law(network.chain, state.voltages, layers), strict=True
     ):
         drawn = _drawn(network, state.voltages, k)
-        residual = jnp.abs(drawn + diode - state.inflows[k])
-        ratios.append(residual / _scale(network, drawn, magnitude, state.inflows, k))
+        residuals.append(drawn + diode - state.inflows[k])
+        own.append(_own_currents(network, drawn, magnitude, k))
+    ratios = _violations(network, state.voltages, layers, residuals, own, True, tolerance)
     violation = jnp.concatenate(ratios, axis=1)
     nodes = np.concatenate([layer.nodes for layer in network.chain.layers])
     return violation.max(axis=1), jnp.asarray(nodes)[violation.argmax(axis=1)]
 
 
 def _evaluate(network: Network, voltages: list, slopes: list, inflows: list):
-    """Return slopes and inflows of all layers, and the kept ones' residuals and violation."""
+    """Return slopes and inflows of all layers, and the kept ones' residuals and own currents."""
     slopes, inflows = list(slopes), list(inflows)
-    residuals, worst = [], []
+    residuals, own = [], []
     kept = kept_layers(len(voltages))
     for k, (diode, slope, magnitude) in zip(kept, _law(network.chain, voltages, kept), strict=True):
         slopes[k], inflows[k] = slope, inflow(network, voltages, k)
         drawn = _drawn(network, voltages, k)
         residuals.append(drawn + diode - inflows[k])
-        worst.append(residuals[-1] / _scale(network, drawn, magnitude, inflows, k))
-    return tuple(slopes), tuple(inflows), tuple(residuals), largest(worst)
+        own.append(_own_currents(network, drawn, magnitude, k))
+    return tuple(slopes), tuple(inflows), tuple(residuals), own
 
 
 def _state(voltages: Blocks, slopes: Blocks, inflows: Blocks, residuals: Blocks) -> State:
@@ -267,7 +311,16 @@ def _jacobian(network: Network, slopes: Blocks) -> Jacobian:
 
 
 def _improve(network: Network, state: State) -> State:
-    """Take one Newton step in every sample where it helps."""
+    r"""Take one Newton step in every sample where it helps.
+
+    The weighted residuals are the gradient of the co-content P, which is convex in the kept layers'
+    voltages. A step helps if P falls over it: at its end, P may rise no more steeply than it fell
+    at its start. The residuals themselves need not shrink: where diodes begin to conduct they grow,
+    and a search that kept them from growing would crawl.
+
+    References:
+        Hager and Zhang (2005), doi:10.1137/030601880, eq. 9: the approximate Wolfe condition.
+    """
     chain = network.chain
     curved = [k for k in range(len(state.voltages)) if chain.layers[k].diodes]
     jacobian = _jacobian(network, state.slopes)
@@ -277,7 +330,7 @@ def _improve(network: Network, state: State) -> State:
     right = tuple(-f for f in state.residuals)
     changes, accuracy = jacobian.solve_roughly(right, accuracy)
     voltages, slopes, inflows = _trial(network, state, changes)
-    slopes, inflows, residuals, violation = _evaluate(network, voltages, slopes, inflows)
+    slopes, inflows, residuals, own = _evaluate(network, voltages, slopes, inflows)
     moved = tuple(f / d for f, d in zip(residuals, diagonals, strict=True))
 
     # What is left is known twice: from the step's curvature, and from the new residual with the
@@ -291,10 +344,14 @@ def _improve(network: Network, state: State) -> State:
     amplification = size / jnp.maximum(largest(jacobi), jnp.finfo(size.dtype).tiny)
     found = largest(moved) * jnp.maximum(amplification, 1.0)
     goal = SOLUTION_ACCURACY * jnp.maximum(1.0, largest(voltages))
+    close = jnp.minimum(expected, found) <= goal
     # Volts alone would forget layers that the conductances put at picovolts.
-    arrived = (jnp.minimum(expected, found) <= goal) & (violation <= GOOD_RESIDUAL)
-    ones = tuple(jnp.ones((1, 1)) for _ in moved)
-    accepted = arrived | (dot(moved, moved, ones) < dot(jacobi, jacobi, ones))
+    kept, matters = kept_layers(len(voltages)), close & ~state.finished
+    violations = _violations(network, voltages, kept, residuals, own, matters, GOOD_RESIDUAL)
+    arrived = close & (largest(violations) <= GOOD_RESIDUAL)
+    shift = tuple(voltages[k] - state.voltages[k] for k in kept)
+    before, after = (dot(f, shift, jacobian.kept_weights) for f in (state.residuals, residuals))
+    accepted = arrived | (after <= -LARGEST_OVERSHOOT * before)
     take = accepted & ~state.finished
 
     def choose(new, old: Blocks) -> Blocks:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.convergence import random_circuit, try_networks
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.diode import PRESETS, Shockley
 from eqprop_spice.engines.guarded import GuardedPlan
 from eqprop_spice.engines.layered import LayeredPlan
-from eqprop_spice.engines.layered_chain import recognize
 from eqprop_spice.engines.layered_network import build_network
 from eqprop_spice.engines.layered_nodes import (
     DiodeSlot,
@@ -24,6 +24,7 @@ from eqprop_spice.engines.layered_nodes import (
 )
 from eqprop_spice.engines.native import Native, plan_for
 from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.errors import NetlistError
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense
@@ -210,54 +211,41 @@ def test_random_layered_circuits_agree_with_ngspice(
         )
 
 
-def draw_decades(layered: Layered, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return conductances over five decades, anywhere between 1 nS and 1 kS."""
-    lowest = rng.uniform(-9.0, -2.0)
-    shapes = layered.circuit().parameter_shapes()
-    return {name: 10.0 ** rng.uniform(lowest, lowest + 5.0, s) for name, s in shapes.items()}
-
-
-def count_failures(layered: Layered, num_nets: int, batch: int = 5) -> int:
-    """Return how many samples of random networks, amplitude 10 V, do not converge."""
-    circuit, rng = layered.circuit(), np.random.default_rng(1)
-    chain = recognize(circuit)
-    assert chain is not None
-    plan, phases = LayeredPlan(circuit, chain), phases_of(layered, batch)
-    failures = 0
-    for _ in range(num_nets):
-        params = draw_decades(layered, rng)
-        if layered.reflection == "published":
-            for depth, name in enumerate(params):
-                params[name] = params[name] * 30.0**-depth
-            network = build_network(chain, params, jnp.zeros((1, 1)), fold=False)
-            if min(float(c.min()) for c in network.linear) <= 0.0:
-                continue
-        inputs = rng.uniform(-10.0, 10.0, (batch, layered.num_inputs))
-        for point in plan.settle(params, inputs, phases[:2]):
-            failures += point.num_unconverged
-    return failures
-
-
 @pytest.mark.parametrize(
-    ("hidden", "diode", "kind"),
+    ("hidden", "diode", "kind", "count"),
     [
-        ((2,), "kiraz", "transformer"),
-        ((2,), "almost_ideal", "published"),
-        ((5, 4), "d1n4148", "published"),
-        ((5, 4), "almost_ideal", "transformer"),
-        ((4, 4, 3), "kiraz", "kendall"),
+        # One of these networks takes a line search that does not crawl where diodes begin to
+        # conduct.
+        ((2, 2, 2), "kiraz", "kendall", 5000),
+        ((2, 2, 2), "kiraz", "published", 2000),
+        ((5, 4), "d1n4148", "published", 2000),
+        ((5, 4), "almost_ideal", "transformer", 2000),
+        ((16,), "d1n4148", "kendall", 2000),
+        ((2,), "kiraz", "transformer", 2000),
     ],
     ids=str,
 )
-def test_conductances_over_five_decades_never_fail(hidden, diode, kind):
-    assert count_failures(Layered(hidden, 3, reflection=kind, diode=PRESETS[diode]), 30) == 0
+def test_conductances_over_five_decades_never_fail(hidden, diode, kind, count):
+    circuit = random_circuit(hidden, diode, kind)
+    outcome = try_networks(circuit, count, np.random.default_rng(0))
+    assert outcome.num_networks == count
+    assert outcome.num_failures == 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["transformer", "kendall", "published"])
-def test_ten_thousand_samples_of_random_networks_converge(kind):
-    for hidden in ((2,), (16,), (8, 6), (10, 8, 6)):
-        assert count_failures(Layered(hidden, 3, reflection=kind), 170) == 0
+def test_outputs_that_cross_zero_converge():
+    """There the currents from the hidden nodes cancel, and their sum is less than its rounding."""
+    layered = Layered((3,), 2, differential=False, bias=())
+    params, ends = layered.draw(0), np.array([[1.0, 0.3], [-0.9, 0.5]])
+
+    def negative_output(part):
+        return -layered.solve(params, ends[:1] + part * (ends[1:] - ends[:1]))[0, -1]
+
+    crossing = bisect(negative_output, 0.0, 1.0)
+    parts = crossing + np.linspace(-2e-14, 2e-14, 201)[:, None]
+    inputs = ends[:1] + parts * (ends[1:] - ends[:1])
+    (point,) = Native().settle(layered.circuit(), params, inputs, [Free()])
+    assert np.asarray(point.converged).all()
+    assert (np.asarray(point.num_steps) < 10).all()
 
 
 @pytest.mark.parametrize("diode", list(PRESETS.values()), ids=list(PRESETS))
@@ -442,6 +430,29 @@ def test_the_response_is_the_derivative_of_all_voltages(kind, hidden):
         params, np.asarray(free.voltages), response, currents
     )
     assert np.abs(jacobian_currents).max() < LINEAR * np.abs(currents).max()
+
+
+@pytest.mark.parametrize(
+    ("change", "inputs"),
+    [
+        ({"dense_0": -np.ones((3, 2))}, np.ones((3, 2))),
+        ({"dense_0": np.full((3, 2), np.nan)}, np.ones((3, 2))),
+        ({"dense_0": np.ones((2, 3))}, np.ones((3, 2))),
+        ({"dense_9": np.ones((3, 2))}, np.ones((3, 2))),
+        ({}, np.full((3, 2), np.inf)),
+        ({}, np.ones((3, 1))),
+        ({}, np.ones(2)),
+    ],
+    ids=["negative", "nan", "shape", "unknown", "infinite input", "few inputs", "no batch"],
+)
+def test_bad_arguments_are_refused_as_by_ngspice(change, inputs):
+    layered = Layered((2,))
+    messages = []
+    for engine in (Native(), NgSpice()):
+        with pytest.raises(NetlistError) as caught:
+            engine.settle(layered.circuit(), layered.draw(1) | change, inputs, [Free()])
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
 
 
 def test_a_sample_without_an_operating_point_is_marked():
