@@ -53,11 +53,11 @@ def learned(name: str, num_seeds: int, *overrides: str) -> None:
     )
 
 
-def accuracy(name: str, num_seeds: int) -> None:
+def accuracy(name: str, num_seeds: int, *overrides: str) -> None:
     """Print mean and standard deviation of the test accuracy; every seed has its own split."""
     started, values, unconverged = time.perf_counter(), [], 0.0
     for seed in range(num_seeds):
-        _, figures, _ = trained(name, f"seed={seed}", f"dataset.split={seed}")
+        _, figures, _ = trained(name, f"seed={seed}", f"dataset.split={seed}", *overrides)
         values.append(100 * figures["test_accuracy"])
         unconverged += figures["num_unconverged"]
     took = (time.perf_counter() - started) / num_seeds
@@ -69,18 +69,20 @@ def accuracy(name: str, num_seeds: int) -> None:
     )
 
 
-def main(names: list[str]) -> None:
-    """Run the named claims."""
+def main(arguments: list[str]) -> None:
+    """Run the named claims, with the settings given after them."""
+    names = [a for a in arguments if "=" not in a]
+    settings = [a for a in arguments if "=" in a]
     for name in names:
         if name in ("xor", "gates"):
-            learned(name, 10)
+            learned(name, 10, *settings)
         elif name == "case_1":
             for decade in range(-7, -1):
-                learned(name, 20, f"rule.beta=1e{decade}")
+                learned(name, 20, f"rule.beta=1e{decade}", *settings)
         elif name.startswith("kiraz/"):
-            learned(name, 11)
+            learned(name, 11, *settings)
         else:
-            accuracy(name, 5)
+            accuracy(name, 5, *settings)
 
 
 if __name__ == "__main__":

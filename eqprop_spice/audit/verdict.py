@@ -219,7 +219,9 @@ def _blocked(case: Case, exact: Mapping[str, np.ndarray]) -> Cause | None:
     if case.constraint is None:
         return None
     wanted = {}
-    for name, slope in exact.items():
+    for name, everywhere in exact.items():
+        # A constraint that switches resistors off keeps those in place on purpose.
+        slope = np.where(case.conducting[name], everywhere, 0.0)
         largest = np.abs(slope).max()
         size = PROBE * case.params[name].mean() / largest if largest > 0 else 0.0
         wanted[name] = -size * slope
