@@ -37,6 +37,7 @@ class Uniqueness:
         most_points: Most operating points found for one sample.
         num_samples_with_several: Samples with more than one.
         largest_distance: Largest difference of two operating points of one sample [V].
+        example: Outputs [V] at each operating point of the sample with the most.
     """
 
     smallest_conductance: float | None
@@ -45,6 +46,7 @@ class Uniqueness:
     most_points: int
     num_samples_with_several: int
     largest_distance: float
+    example: list[list[float]]
 
 
 def linear_conductances(case: Case) -> np.ndarray:
@@ -71,14 +73,18 @@ def find_operating_points(case: Case, *, seed: int = 0) -> Uniqueness:
     convex = all((p > 0).all() for p in products)
     guaranteed = convex or (smallest is not None and smallest > 0)
     if len(case.circuit.free_nodes) > MAX_SEARCHED_NODES:
-        return Uniqueness(smallest, guaranteed, 0, 1, 0, 0.0)
-    most, several, distance = 1, 0, 0.0
+        return Uniqueness(smallest, guaranteed, 0, 1, 0, 0.0, [])
+    several, distance = 0, 0.0
+    most: list[np.ndarray] = []
     for inputs in case.inputs[:MAX_SEARCHED_SAMPLES]:
         points = _distinct(case, inputs, np.random.default_rng(seed))
-        most = max(most, len(points))
+        most = max(most, points, key=len)
         several += len(points) > 1
         distance = max([distance, *(np.abs(a - b).max() for a in points for b in points)])
-    return Uniqueness(smallest, guaranteed, NUM_STARTS, most, several, float(distance))
+    example = [case.circuit.outputs(v[None])[0].tolist() for v in most]
+    return Uniqueness(
+        smallest, guaranteed, NUM_STARTS, max(1, len(most)), several, float(distance), example
+    )
 
 
 def _distinct(case: Case, inputs: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:

@@ -80,13 +80,17 @@ def find_causes(
                 "several operating points",
                 uniqueness.num_samples_with_several / len(case.inputs),
                 f"Newton's method found {uniqueness.most_points} operating points for one sample, "
-                f"up to {uniqueness.largest_distance:.3g} V apart: what the circuit answers "
+                f"with outputs {_listed(uniqueness.example)} V: what the circuit answers "
                 "depends on where it comes from, and a nudge can make it jump.",
                 "Use an amplifier with positive reflection (kendall, transformer), or larger "
                 "conductances into the hidden nodes than out of them.",
             )
         )
     return causes
+
+
+def _listed(points: list[list[float]]) -> str:
+    return " and ".join("(" + ", ".join(f"{o:.3g}" for o in p[:4]) + ")" for p in points[:4])
 
 
 def _shown(shares: Mapping[str, float]) -> str:

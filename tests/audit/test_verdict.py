@@ -250,7 +250,9 @@ def test_several_operating_points():
     found = planted_bistable(net, params)
     assert found.uniqueness.most_points > 1
     assert not found.uniqueness.guaranteed
-    assert "several operating points" in [c.code for c in found.causes]
+    causes = {c.code: c for c in found.causes}
+    assert "with outputs (" in causes["several operating points"].finding
+    assert len(found.uniqueness.example) == found.uniqueness.most_points
 
 
 def planted_bistable(net: Layered, params: dict[str, np.ndarray]) -> Audit:
