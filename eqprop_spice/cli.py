@@ -271,10 +271,11 @@ def _print_audit(report: dict[str, Any]) -> None:
         ("the references, against the adjoint", "references"),
         ("the estimates, against the adjoint", "estimates"),
     ):
-        table = Table("gradient", "layer", "cosine", "norm ratio", "relative error", title=title)
+        columns = ("cosine", "norm_ratio", "relative_error", "largest_error")
+        table = Table("gradient", "layer", *(c.replace("_", " ") for c in columns), title=title)
         for label, layers in report[section].items():
             for i, (layer, c) in enumerate(layers.items()):
-                shown = (_number(c[k]) for k in ("cosine", "norm_ratio", "relative_error"))
+                shown = (_number(c[k]) for k in columns)
                 table.add_row(label if i == 0 else "", layer, *shown)
         console.print(table)
     table = Table("cause", *report["varied"], title="error budget: share of each layer's gradient")
