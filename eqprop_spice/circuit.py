@@ -21,6 +21,9 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.groups import GROUND, Amplifiers, Group, Product, Sources, add_at
 
+CLAMP_GROUP = "_clamp"
+"""Name of the sources that clamp the outputs; no group of a user starts with an underscore."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Circuit:
@@ -76,6 +79,23 @@ class Circuit:
         fixed = np.zeros(self.num_nodes, bool)
         fixed[self.fixed_nodes] = True
         return fixed
+
+    @functools.cached_property
+    def clamped_nodes(self) -> Int[np.ndarray, " clamped"]:
+        """The nodes that a clamp of the outputs holds, ground aside, in ascending order."""
+        return np.unique(self.output_nodes[self.output_nodes != GROUND])
+
+    @functools.cached_property
+    def clamped(self) -> "Circuit":
+        """This circuit with a voltage source at every output node, fed by further inputs."""
+        nodes = self.clamped_nodes
+        columns = self.num_inputs + np.arange(len(nodes))
+        clamps = Sources(CLAMP_GROUP, nodes, columns, np.ones(len(nodes)))
+        return dataclasses.replace(
+            self,
+            sources=(*self.sources, clamps),
+            num_inputs=self.num_inputs + len(nodes),
+        )
 
     @functools.cached_property
     def trainable_groups(self) -> tuple[Group, ...]:

@@ -46,7 +46,7 @@ def deck_of(circuit: Circuit) -> Deck:
         for layout in (g.layout for g in circuit.trainable_groups)
         if circuit.is_fixed[layout.second].any()
     ]
-    outputs = circuit.output_nodes[circuit.output_nodes != GROUND]
+    outputs = circuit.clamped_nodes[~circuit.is_fixed[circuit.clamped_nodes]]
     drives = np.unique(np.concatenate([outputs, *resistor_fed]))
     columns = {f"idrive_{node}".encode(): i for i, node in enumerate(drives.tolist())}
     lines = [f"idrive_{node} 0 {names[node]} external" for node in drives.tolist()]
@@ -86,9 +86,9 @@ class SweepFeed:
         self._deck, self._session = deck, session
         self._base, self._samples = base_rows, list(samples)
         outputs = deck.circuit.output_nodes
-        self._plus = np.searchsorted(deck.drives, outputs[:, 0]).tolist()
         drive_of = dict(zip(deck.drives.tolist(), range(len(deck.drives)), strict=True))
-        self._minus = [drive_of.get(node) for node in outputs[:, 1].tolist()]
+        # Ground takes no current, and neither does a clamped output.
+        self._plus, self._minus = ([drive_of.get(n) for n in nodes] for nodes in outputs.T.tolist())
         size = (len(base_rows), deck.circuit.num_outputs)
         # What static phases inject is known before the sweep.
         self._phases = [
@@ -118,7 +118,8 @@ class SweepFeed:
             currents = phase(self._free_outputs, slice(sample, sample + 1))[0].tolist()
             conductance = 0.0
         for plus, minus, current in zip(self._plus, self._minus, currents, strict=True):
-            row[plus] += current
+            if plus is not None:
+                row[plus] += current
             if minus is not None:
                 row[minus] -= current
         if self._spring_column is not None:

@@ -33,6 +33,16 @@ class AbstractSubstrate:
         """Return which samples of a state have settled."""
         raise NotImplementedError
 
+    def clamp(
+        self,
+        params: Params,
+        inputs: Float[Array, "batch input"],
+        state: Any,
+        displacement: Float[Array, "batch output"],
+    ) -> Any:
+        """Return where the rest settles while the outputs are held displaced from a state's."""
+        raise NotImplementedError
+
     def contrast(self, first: Any, second: Any, samples: Bool[Array, " batch"]) -> dict[str, Array]:
         r"""Return the mean over samples of $\partial_\theta E(second) - \partial_\theta E(first)$.
 

@@ -12,8 +12,9 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.native import Native
+from eqprop_spice.groups import GROUND
 from eqprop_spice.operating_point import OperatingPoint
-from eqprop_spice.phases import AbstractPhase, Nudge
+from eqprop_spice.phases import AbstractPhase, Free, Nudge
 from eqprop_spice.power import absorbed_powers
 from eqprop_spice.reciprocity import reciprocity_weights
 from eqprop_spice.substrates.base import AbstractSubstrate, Params
@@ -61,6 +62,34 @@ class Network(AbstractSubstrate):
     def converged(self, state: OperatingPoint) -> Bool[Array, " batch"]:
         """Return which samples reached an operating point."""
         return state.converged
+
+    def clamp(
+        self,
+        params: Params,
+        inputs: Float[Array, "batch input"],
+        state: OperatingPoint,
+        displacement: Float[Array, "batch output"],
+    ) -> OperatingPoint:
+        """Hold the output nodes with voltage sources, and settle the rest.
+
+        Both nodes of a differential output move, by half the displacement each.
+        """
+        circuit, clamped = self.circuit, self.circuit.clamped
+        xp = state.voltages.__array_namespace__()
+        differential = (circuit.output_nodes != GROUND).all(1)
+        # Moves a node by the displacements of the outputs that it belongs to.
+        share = np.zeros((circuit.num_outputs, circuit.num_nodes))
+        size = np.where(differential, 0.5, 1.0)
+        np.add.at(share, (np.arange(len(size)), circuit.output_nodes[:, 0]), size)
+        np.add.at(share, (np.arange(len(size)), circuit.output_nodes[:, 1]), -size)
+        held = (state.voltages + displacement @ xp.asarray(share))[:, circuit.clamped_nodes]
+        held = xp.where(state.converged[:, None], held, 0.0)
+        extended = xp.concatenate([xp.asarray(inputs), held], axis=1)
+        if not len(clamped.free_nodes):
+            # Nothing is left to settle.
+            return dataclasses.replace(state, voltages=clamped.node_voltages(held[:, :0], extended))
+        (point,) = self.engine.settle(clamped, params, extended, [Free()])
+        return dataclasses.replace(point, converged=point.converged & state.converged)
 
     def contrast(
         self, first: OperatingPoint, second: OperatingPoint, samples: Bool[Array, " batch"]

@@ -9,9 +9,12 @@ import pytest
 from eqprop_spice.costs.base import AbstractCost
 from eqprop_spice.costs.cross_entropy import CrossEntropy
 from eqprop_spice.costs.squared_error import SquaredError
+from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice import NgSpice
 from eqprop_spice.errors import ConfigError, NetlistError
 from eqprop_spice.phases import Force, Free, Spring
+from eqprop_spice.power import co_contents
+from eqprop_spice.reciprocity import branch_weights
 from eqprop_spice.rules.base import Estimate
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
@@ -299,3 +302,40 @@ def test_the_nudged_phase_is_the_one_that_is_settled(variant):
     )
     assert isinstance(spring, Spring)
     assert spring.conductance == sign * 1e-3
+
+
+@pytest.mark.parametrize("variant", ["positive", "negative"])
+def test_a_live_nudge_descends_a_bound_of_the_cost(variant):
+    r"""P-EP is the gradient of $L_\beta \le C$, N-EP of $L_{-\beta} \ge C$, at any beta.
+
+    $L_\beta = [\min(E + \beta C) - \min E]/\beta$; Scellier et al. (2023), Theorem 2.
+    """
+    net = Layered(hidden=(3,), shift=0.1)
+    circuit, inputs, params = net.circuit(), net.inputs(1, 3), net.draw(0, 1e-3, 1e-2)
+    network, cost = Network(circuit, Native()), SquaredError()
+    weights = branch_weights(circuit, circuit.groups)
+    targets, beta = np.linspace(-1.0, 1.0, 3).reshape(3, 1), 5e-4
+    signed = beta if variant == "positive" else -beta
+
+    def bound(moved) -> tuple[float, float]:
+        energies = []
+        for phase, strength in ((Free(), 0.0), (Spring(signed, targets), signed)):
+            (point,) = network.settle(moved, inputs, [phase])
+            voltages = np.asarray(point.voltages)
+            parts = co_contents(circuit, moved, voltages, np.zeros((3, 1)), weights=weights)
+            costs = np.asarray(cost.value(circuit.outputs(voltages), targets))
+            energies.append(sum(p.mean() for p in parts.values()) + strength * costs.mean())
+            if strength == 0.0:
+                free_cost = float(costs.mean())
+        return (energies[1] - energies[0]) / signed, free_cost
+
+    value, free_cost = bound(params)
+    assert value < free_cost if variant == "positive" else value > free_cost
+    rule = EquilibriumPropagation(variant, beta, nudge="live")
+    estimate = rule(network, params, inputs, targets, cost).gradient
+    for name, values in params.items():
+        expected = central_difference(
+            lambda v, name=name: bound({**params, name: v})[0], values, 1e-3 * values
+        )
+        error = np.abs(np.asarray(estimate[name]) - expected).max() / np.abs(expected).max()
+        assert error < 1e-5
