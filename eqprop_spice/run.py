@@ -371,14 +371,21 @@ def trained_netlists(
     # Among its neighbors: the native engine has compiled the solution of a block this size.
     first = sample - sample % MAX_SHOWN_SAMPLES
     block = data.train_inputs[first : first + MAX_SHOWN_SAMPLES]
-    free = experiment.trainer.settle_all(params, block)
-    outputs = np.asarray(circuit.outputs(free.voltages))[sample - first : sample - first + 1]
-    nudged = experiment.rule.nudged_phase(outputs, targets, experiment.cost)
+    settled = experiment.trainer.settle_all(params, block)
+    free = jax.tree.map(lambda a: a[sample - first : sample - first + 1], settled)
+    outputs = np.asarray(circuit.outputs(free.voltages))
     title = f"{experiment.table.name} sample {sample}"
-    return {
-        "free": netlist(circuit, arrays, inputs[0], Free(), title=title),
-        "nudged": netlist(circuit, arrays, inputs[0], nudged, title=title),
-    }
+    texts = {"free": netlist(circuit, arrays, inputs[0], Free(), title=title)}
+    displacement = experiment.rule.displacement(outputs, targets, experiment.cost)
+    if displacement is None:
+        nudged = experiment.rule.nudged_phase(outputs, targets, experiment.cost)
+        texts["nudged"] = netlist(circuit, arrays, inputs[0], nudged, title=title)
+    else:
+        held = np.asarray(experiment.network.held_voltages(free, displacement))[0]
+        extended = np.concatenate([inputs[0], held])
+        title += " with its outputs held"
+        texts["nudged"] = netlist(circuit.clamped, arrays, extended, Free(), title=title)
+    return texts
 
 
 def _final_state(experiment: Experiment, state: TrainingState) -> xr.Dataset:

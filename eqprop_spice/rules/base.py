@@ -60,6 +60,15 @@ class AbstractRule:
             ConfigError: If so, with what to use instead.
         """
 
+    def displacement(
+        self,
+        outputs: Float[Array, "batch output"],
+        targets: Float[Array, "batch output"],
+        cost: AbstractCost,
+    ) -> Float[Array, "batch output"] | None:
+        """Return by how much this rule displaces the outputs and holds them [V]; None if not."""
+        return None
+
     def nudged_phase(
         self,
         outputs: Float[Array, "batch output"],

@@ -21,6 +21,11 @@ class ContrastiveLearning(AbstractRule):
         """Return the contrast; see `AbstractRule`."""
         (free,) = substrate.settle(params, inputs, [Free()])
         outputs = substrate.outputs(free)
-        held = substrate.clamp(params, inputs, free, targets - outputs)
+        displacement = self.displacement(outputs, targets, cost)
+        held = substrate.clamp(params, inputs, free, displacement)
         converged = substrate.converged(held)
         return Estimate(substrate.contrast(free, held, converged), outputs, converged)
+
+    def displacement(self, outputs, targets, cost):
+        """Return what takes the outputs to their targets."""
+        return targets - outputs

@@ -44,7 +44,7 @@ class CoupledLearning(AbstractRule):
         """Return the contrast; see `AbstractRule`."""
         (free,) = substrate.settle(params, inputs, [Free()])
         outputs = substrate.outputs(free)
-        towards = -self.eta * cost.gradient(outputs, targets)
+        towards = self._towards(outputs, targets, cost)
 
         def clamped(displacement):
             return substrate.clamp(params, inputs, free, displacement)
@@ -58,3 +58,11 @@ class CoupledLearning(AbstractRule):
         contrast = substrate.contrast(first, second, converged)
         gradient = {name: value / distance for name, value in contrast.items()}
         return Estimate(gradient, outputs, converged)
+
+    def displacement(self, outputs, targets, cost):
+        """Return the displacement of the state that is not free; towards the target if both are."""
+        towards = self._towards(outputs, targets, cost)
+        return -towards if self.variant == "negative" else towards
+
+    def _towards(self, outputs, targets, cost):
+        return -self.eta * cost.gradient(outputs, targets)

@@ -70,19 +70,10 @@ class Network(AbstractSubstrate):
         state: OperatingPoint,
         displacement: Float[Array, "batch output"],
     ) -> OperatingPoint:
-        """Hold the output nodes with voltage sources, and settle the rest.
-
-        Both nodes of a differential output move, by half the displacement each.
-        """
-        circuit, clamped = self.circuit, self.circuit.clamped
+        """Hold the output nodes with voltage sources, and settle the rest."""
+        clamped = self.circuit.clamped
         xp = state.voltages.__array_namespace__()
-        differential = (circuit.output_nodes != GROUND).all(1)
-        # Moves a node by the displacements of the outputs that it belongs to.
-        share = np.zeros((circuit.num_outputs, circuit.num_nodes))
-        size = np.where(differential, 0.5, 1.0)
-        np.add.at(share, (np.arange(len(size)), circuit.output_nodes[:, 0]), size)
-        np.add.at(share, (np.arange(len(size)), circuit.output_nodes[:, 1]), -size)
-        held = (state.voltages + displacement @ xp.asarray(share))[:, circuit.clamped_nodes]
+        held = self.held_voltages(state, displacement)
         held = xp.where(state.converged[:, None], held, 0.0)
         extended = xp.concatenate([xp.asarray(inputs), held], axis=1)
         if not len(clamped.free_nodes):
@@ -90,6 +81,23 @@ class Network(AbstractSubstrate):
             return dataclasses.replace(state, voltages=clamped.node_voltages(held[:, :0], extended))
         (point,) = self.engine.settle(clamped, params, extended, [Free()])
         return dataclasses.replace(point, converged=point.converged & state.converged)
+
+    def held_voltages(
+        self, state: OperatingPoint, displacement: Float[Array, "batch output"]
+    ) -> Float[Array, "batch clamped"]:
+        """Return the voltages of `clamped_nodes` that displace the outputs of a state [V].
+
+        Both nodes of a differential output move, by half the displacement each.
+        """
+        circuit = self.circuit
+        xp = state.voltages.__array_namespace__()
+        differential = (circuit.output_nodes != GROUND).all(1)
+        # Moves a node by the displacements of the outputs that it belongs to.
+        share = np.zeros((circuit.num_outputs, circuit.num_nodes))
+        size = np.where(differential, 0.5, 1.0)
+        np.add.at(share, (np.arange(len(size)), circuit.output_nodes[:, 0]), size)
+        np.add.at(share, (np.arange(len(size)), circuit.output_nodes[:, 1]), -size)
+        return (state.voltages + displacement @ xp.asarray(share))[:, circuit.clamped_nodes]
 
     def contrast(
         self, first: OperatingPoint, second: OperatingPoint, samples: Bool[Array, " batch"]

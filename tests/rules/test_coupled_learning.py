@@ -1,5 +1,7 @@
 """Held outputs: coupled and contrastive learning do what their theory says, on both engines."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice import NgSpice
 from eqprop_spice.errors import ConfigError
+from eqprop_spice.experiment import Experiment
 from eqprop_spice.phases import Force, Free
 from eqprop_spice.power import co_contents
 from eqprop_spice.reciprocity import branch_weights
@@ -15,10 +18,13 @@ from eqprop_spice.rules.adjoint import Adjoint
 from eqprop_spice.rules.base import AbstractRule
 from eqprop_spice.rules.contrastive_learning import ContrastiveLearning
 from eqprop_spice.rules.coupled_learning import CoupledLearning
+from eqprop_spice.run import trained_netlists
 from eqprop_spice.substrates.network import Network
-from tests.circuits import Kind, Layered, central_difference
+from tests.circuits import Kind, Layered, central_difference, run_ngspice
 
 pytestmark = pytest.mark.ngspice
+
+XOR = Path(__file__).parents[2] / "experiments" / "xor.toml"
 
 VOLTS = 1e-9
 """Difference of two engines' voltages [V]."""
@@ -152,3 +158,25 @@ def test_engines_agree(rule: AbstractRule):
 def test_refuses_no_displacement():
     with pytest.raises(ConfigError, match="eta is 0"):
         CoupledLearning(eta=0.0)
+
+
+@pytest.mark.parametrize(
+    "rule", ["coupled_learning.CoupledLearning", "contrastive_learning.ContrastiveLearning"]
+)
+def test_netlists_hold_the_outputs_with_voltage_sources(rule: str, tmp_path):
+    experiment = Experiment.load(XOR, [f"rule={{kind='{rule}'}}"])
+    params, data = experiment.initial_params(), experiment.data
+    texts = trained_netlists(experiment, params, sample=1)
+    assert "v_clamp_0 n3_0 0" in texts["nudged"] and "_clamp" not in texts["free"]
+    network, rows = experiment.network, slice(1, 2)
+    (free,) = network.settle(params, data.train_inputs[rows], [Free()])
+    outputs = network.outputs(free)
+    displacement = experiment.rule.displacement(outputs, data.train_targets[rows], experiment.cost)
+    held = network.clamp(params, data.train_inputs[rows], free, displacement)
+    printed = run_ngspice(texts["nudged"], tmp_path)
+    voltages = dict(zip(experiment.circuit.node_names, held.voltages[0], strict=True))
+    assert len(printed) == 8
+    for name, value in printed.items():
+        assert abs(voltages[name.removeprefix("v(").rstrip(")")] - value) < VOLTS
+    shown = printed["v(n3_0)"] - printed["v(n3_1)"]
+    assert shown == pytest.approx(float(outputs[0, 0] + displacement[0, 0]), abs=VOLTS)
