@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,6 +105,8 @@ class ExperimentTable(_Table):
     training: TrainingTable
     goal: GoalTable = GoalTable()
     ngspice: SolverTable = SolverTable()
+    sweep: dict[str, Any] | None = None
+    """[sweep]: what `eqprop-spice sweep` varies; see `sweeps.axes`. Training ignores it."""
     expected: dict[str, Any] = {}
 
 
@@ -122,12 +125,19 @@ class Experiment:
     text: str
 
     @classmethod
-    def load(cls, path: str | Path, overrides: list[str] | None = None) -> "Experiment":
+    def load(
+        cls,
+        path: str | Path,
+        overrides: list[str] | None = None,
+        *,
+        values: Mapping[str, Any] | None = None,
+    ) -> "Experiment":
         """Read an experiment from a TOML file.
 
         Args:
             path: The file.
             overrides: Assignments `key=value` with dotted keys, as `--set` takes them.
+            values: Values by dotted key, which come after the assignments.
 
         Raises:
             ConfigError: If the file is missing or anything in it is wrong: the line, what was
@@ -142,11 +152,16 @@ class Experiment:
             raise ConfigError(f"There is no file {path}. {near}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} cannot be read: {error}.") from error
-        return cls.parse(text, source=str(path), overrides=overrides)
+        return cls.parse(text, source=str(path), overrides=overrides, values=values)
 
     @classmethod
     def parse(
-        cls, text: str, *, source: str = "experiment", overrides: list[str] | None = None
+        cls,
+        text: str,
+        *,
+        source: str = "experiment",
+        overrides: list[str] | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> "Experiment":
         """Read an experiment from TOML text; see `load`."""
         try:
@@ -155,6 +170,8 @@ class Experiment:
             raise ConfigError(f"{source} is not valid TOML: {error}.") from error
         for assignment in overrides or []:
             _override(content, assignment)
+        for key, value in (values or {}).items():
+            _assign(content, key.split("."), value, key)
         _check_finite(content, source, text, ())
         try:
             table = ExperimentTable.model_validate(frozen_lists(content))
@@ -307,25 +324,30 @@ def _override(content: dict[str, Any], assignment: str) -> None:
     except tomllib.TOMLDecodeError:
         parsed = {}
     value = parsed["value"] if len(parsed) == 1 else text.strip()
+    _assign(content, parts, value, f"--set {assignment}")
+
+
+def _assign(content: dict[str, Any], parts: list[str], value: Any, what: str) -> None:
+    """Set a key of the parsed file; its tables are made where they are missing."""
     target: Any = content
     for part in parts[:-1]:
         if isinstance(target, list):
-            target = _list_item(target, part, assignment)
+            target = _list_item(target, part, what)
         elif isinstance(target, dict):
             target = target.setdefault(part, {})
     if isinstance(target, list):
-        _list_item(target, parts[-1], assignment)
+        _list_item(target, parts[-1], what)
         target[int(parts[-1])] = value
     elif isinstance(target, dict):
         target[parts[-1]] = value
     else:
-        raise ConfigError(f"--set {assignment}: '{'.'.join(parts[:-1])}' is a value, not a table.")
+        raise ConfigError(f"{what}: '{'.'.join(parts[:-1])}' is a value, not a table.")
 
 
-def _list_item(items: list, part: str, assignment: str) -> Any:
+def _list_item(items: list, part: str, what: str) -> Any:
     if not part.isdigit() or int(part) >= len(items):
         raise ConfigError(
-            f"--set {assignment}: '{part}' is no position of a list of {len(items)}; count from 0."
+            f"{what}: '{part}' is no position of a list of {len(items)}; count from 0."
         )
     return items[int(part)]
 
