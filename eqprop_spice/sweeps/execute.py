@@ -23,6 +23,8 @@ from eqprop_spice.sweeps.cell import CellResult, from_bytes, to_bytes
 from eqprop_spice.sweeps.store import CELLS_PER_CHUNK, Store
 from eqprop_spice.sweeps.supervisor import Supervisor
 
+logger = logging.getLogger(__name__)
+
 PLUGIN = "eqprop-spice-cells"
 
 TASKS_PER_THREAD = 3
@@ -149,13 +151,14 @@ def execute(
         ConfigError: If there is no scheduler, or another process writes the store.
         OSError: If the store cannot be written; what was written before is intact.
     """
-    with store.locked():
+    with store.locked(), _without_dask_logs():
         lost_since: float | None = None
         while len(missing := store.missing()):
             with connected(scheduler, num_workers) as client:
                 try:
                     written = _round(store, client, missing.tolist(), progress)
                 except _SchedulerLost:
+                    logger.warning("The scheduler went away; waiting for it to come back.")
                     written = 0
             if written or lost_since is None:
                 lost_since = time.monotonic()
@@ -164,6 +167,20 @@ def execute(
                     f"The scheduler at {scheduler} went away again and again. What was computed is "
                     f"kept; continue with: eqprop-spice sweep --resume {store.path}"
                 )
+
+
+@contextlib.contextmanager
+def _without_dask_logs() -> Iterator[None]:
+    """Keep dask from printing tracebacks of lost connections, which are handled here."""
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 class _SchedulerLost(Exception):
