@@ -56,6 +56,7 @@ class SolverTable(_Table):
     abstol: float = Field(default=1e-15, gt=0)
     residual_tolerance: float = Field(default=1e-9, gt=0)
     warm: bool = True
+    readout_digits: int | None = Field(default=None, ge=2, le=16)
 
 
 class OptimizerTable(_Table):

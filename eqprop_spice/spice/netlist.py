@@ -34,6 +34,22 @@ def number(value: Any) -> str:
     return repr(float(value))
 
 
+def as_printed(values: np.ndarray, digits: int) -> np.ndarray:
+    """Return values as they are read back from what ngspice prints; see `printed`."""
+    flat = [printed(value, digits) for value in np.ravel(values).tolist()]
+    return np.array(flat).reshape(np.shape(values))
+
+
+def printed(value: float, digits: int) -> float:
+    """Return a value as it is read back from what ngspice prints.
+
+    Args:
+        value: A number.
+        digits: ngspice's `numdgt`: digits after the point, one of which a minus sign replaces.
+    """
+    return float(f"{value:.{digits if value >= 0 else digits - 1}e}")
+
+
 def model_cards(circuit: Circuit) -> list[str]:
     """Return the .model cards the circuit needs, each once."""
     cards = dict.fromkeys(group.device.model_card() for group in circuit.groups)
