@@ -28,7 +28,10 @@ from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice import NgSpice
 from eqprop_spice.errors import ConfigError, NetlistError
 from eqprop_spice.layers.base import layered_circuit
+from eqprop_spice.nonidealities.base import AbstractNonideality
 from eqprop_spice.optimizers import Scale, Schedule, make_optimizer
+from eqprop_spice.overrides import assign, override
+from eqprop_spice.rules.small_signal import SmallSignal
 from eqprop_spice.substrates.network import Network
 from eqprop_spice.toml_lines import line_of
 from eqprop_spice.training import Trainer
@@ -104,6 +107,7 @@ class ExperimentTable(_Table):
     optimizer: OptimizerTable
     constraint: dict[str, Any] | None = None
     training: TrainingTable
+    nonidealities: tuple[dict[str, Any], ...] = ()
     goal: GoalTable = GoalTable()
     ngspice: SolverTable = SolverTable()
     sweep: dict[str, Any] | None = None
@@ -170,9 +174,9 @@ class Experiment:
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{source} is not valid TOML: {error}.") from error
         for assignment in overrides or []:
-            _override(content, assignment)
+            override(content, assignment)
         for key, value in (values or {}).items():
-            _assign(content, key.split("."), value, key)
+            assign(content, key.split("."), value, key)
         _check_finite(content, source, text, ())
         try:
             table = ExperimentTable.model_validate(frozen_lists(content))
@@ -191,6 +195,11 @@ class Experiment:
             self.rule.check_cost(self.cost)
         except ConfigError as error:
             raise ConfigError(f"{self._at('cost')}: {error}") from error
+        if self.network.needs_key and isinstance(self.rule, SmallSignal):
+            raise ConfigError(
+                f"{self._at('rule')}: the small-signal rule reads no nudged voltages that could "
+                "have noise. Use equilibrium_propagation.EquilibriumPropagation with read noise."
+            )
         if self.table.goal.test_accuracy is not None and not len(self.data.test_inputs):
             raise ConfigError(
                 f"{self._at('goal', 'test_accuracy')}: this goal needs test samples, but the "
@@ -222,8 +231,21 @@ class Experiment:
         return self._component("datasets", self.table.dataset, "dataset").load()
 
     @functools.cached_property
+    def nonidealities(self) -> tuple[AbstractNonideality, ...]:
+        """How the real circuit differs from the drawn one."""
+        tables = enumerate(self.table.nonidealities)
+        return tuple(self._component("nonidealities", t, "nonidealities", i) for i, t in tables)
+
+    @functools.cached_property
     def circuit(self) -> Circuit:
-        """The circuit, built for the dataset's numbers of inputs and outputs."""
+        """The circuit as it was built; that of the file where nothing is ideal about it."""
+        return functools.reduce(
+            lambda circuit, n: n.on_circuit(circuit), self.nonidealities, self.nominal_circuit
+        )
+
+    @functools.cached_property
+    def nominal_circuit(self) -> Circuit:
+        """The circuit of the file, for the dataset's numbers of inputs and outputs."""
         table, data = self.table.circuit, self.data
         tables = [dict(layer) for layer in table.layers]
         if tables and tables[-1].get("kind") == "dense.Dense":
@@ -254,7 +276,13 @@ class Experiment:
     @functools.cached_property
     def network(self) -> Network:
         """The circuit on its engine."""
-        return Network(self.circuit, self.engine, self.table.training.weights)
+        return Network(
+            self.circuit,
+            self.engine,
+            self.table.training.weights,
+            nominal=self.nominal_circuit,
+            nonidealities=self.nonidealities,
+        )
 
     @functools.cached_property
     def rule(self):
@@ -312,45 +340,6 @@ class Experiment:
             max_unconverged=training.max_unconverged,
             shuffle=training.shuffle,
         )
-
-
-def _override(content: dict[str, Any], assignment: str) -> None:
-    """Apply one assignment `dotted.key=value` to the parsed file."""
-    key, equals, text = assignment.partition("=")
-    parts = [part.strip() for part in key.split(".")]
-    if not equals or not all(parts):
-        raise ConfigError(f"--set takes key=value, such as training.epochs=10; got '{assignment}'.")
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        parsed = {}
-    value = parsed["value"] if len(parsed) == 1 else text.strip()
-    _assign(content, parts, value, f"--set {assignment}")
-
-
-def _assign(content: dict[str, Any], parts: list[str], value: Any, what: str) -> None:
-    """Set a key of the parsed file; its tables are made where they are missing."""
-    target: Any = content
-    for part in parts[:-1]:
-        if isinstance(target, list):
-            target = _list_item(target, part, what)
-        elif isinstance(target, dict):
-            target = target.setdefault(part, {})
-    if isinstance(target, list):
-        _list_item(target, parts[-1], what)
-        target[int(parts[-1])] = value
-    elif isinstance(target, dict):
-        target[parts[-1]] = value
-    else:
-        raise ConfigError(f"{what}: '{'.'.join(parts[:-1])}' is a value, not a table.")
-
-
-def _list_item(items: list, part: str, what: str) -> Any:
-    if not part.isdigit() or int(part) >= len(items):
-        raise ConfigError(
-            f"{what}: '{part}' is no position of a list of {len(items)}; count from 0."
-        )
-    return items[int(part)]
 
 
 def _place(source: str, text: str, location: tuple[str | int, ...]) -> str:

@@ -369,6 +369,7 @@ def trained_netlists(
     rows = slice(sample, sample + 1)
     inputs, targets = data.train_inputs[rows], data.train_targets[rows]
     (free,) = experiment.network.settle(arrays, inputs, [Free()])
+    arrays = experiment.network.devices(arrays)
     outputs = np.asarray(circuit.outputs(free.voltages))
     nudged = experiment.rule.nudged_phase(outputs, targets, experiment.cost)
     title = f"{experiment.table.name} sample {sample}"

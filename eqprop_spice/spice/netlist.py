@@ -88,13 +88,18 @@ def amplifier_cards(circuit: Circuit) -> Iterator[str]:
     r"""Yield a VCVS and a CCCS per amplifier.
 
     SPICE counts the VCVS's branch current into its positive node, so it is $-I_{out}$, and the
-    CCCS must draw $-\kappa$ times it.
+    CCCS must draw $-\kappa$ times it. An offset is a source at the VCVS's negative input.
     """
     names = circuit.node_names
     for group in circuit.amplifiers:
+        offsets = np.broadcast_to(group.offsets, group.inputs.shape)
         for i in range(len(group.inputs)):
-            h, o = names[group.inputs[i]], names[group.outputs[i]]
-            yield f"e{group.name}_{i} {o} 0 {h} 0 {number(group.gains[i])}"
+            h, o, reference = names[group.inputs[i]], names[group.outputs[i]], "0"
+            if offsets[i] != 0.0:
+                # Names of a circuit never start with an underscore.
+                reference = f"_offset_{group.name}_{i}"
+                yield f"v{reference} {reference} 0 {number(-offsets[i])}"
+            yield f"e{group.name}_{i} {o} 0 {h} {reference} {number(group.gains[i])}"
             yield f"f{group.name}_{i} {h} 0 e{group.name}_{i} {number(-group.reflections[i])}"
 
 

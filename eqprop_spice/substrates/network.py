@@ -3,14 +3,16 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.engines.base import AbstractEngine
+from eqprop_spice.nonidealities.base import AbstractNonideality
 from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Nudge
 from eqprop_spice.reciprocity import reciprocity_weights
@@ -26,22 +28,45 @@ class Network(AbstractSubstrate):
     Attributes:
         circuit: The circuit.
         engine: What finds its operating points.
+        nominal: The circuit as it was drawn, which the weights are taken from; None if it was built
+            exactly so.
+        nonidealities: What happens to conductances on their way into the devices, and to voltages
+            on their way out.
         weights: "reciprocity" for the weights that make the rule a gradient; "none" for the rule as
             it is printed in the literature (Kendall et al. 2020, arXiv:2006.01981, eq. 9), which is
             off by A/kappa per amplifier stage.
+        key: Random key of the next readings; None reads what is there.
     """
 
     circuit: Circuit
     engine: AbstractEngine
     weights: Literal["reciprocity", "none"] = "reciprocity"
+    nominal: Circuit | None = None
+    nonidealities: tuple[AbstractNonideality, ...] = ()
+    key: Any = None
 
     @functools.cached_property
     def group_weights(self) -> dict[str, Array]:
         """The weight of every trainable group, a number or an array like its conductances."""
         if self.weights == "none":
             return dict.fromkeys(self.circuit.parameter_shapes(), np.ones(()))
-        weights = reciprocity_weights(self.circuit)
+        weights = reciprocity_weights(self.nominal or self.circuit)
         return {name: w.flat[0] if (w == w.flat[0]).all() else w for name, w in weights.items()}
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether readings are random."""
+        return any(n.changes_readings for n in self.nonidealities)
+
+    def keyed(self, key: Any) -> "Network":
+        """Return this network with the key of its next readings."""
+        return self if key is None else dataclasses.replace(self, key=key)
+
+    def devices(self, params: Params) -> Params:
+        """Return the conductances of the devices [S] when programmed with `params` [S]."""
+        for nonideality in self.nonidealities:
+            params = nonideality.on_conductances(params)
+        return params
 
     def settle(
         self,
@@ -49,8 +74,23 @@ class Network(AbstractSubstrate):
         inputs: Float[Array, "batch input"],
         phases: Sequence[AbstractPhase | Nudge],
     ) -> list[OperatingPoint]:
-        """Return the operating points of every sample in every phase."""
-        return self.engine.settle(self.circuit, params, inputs, phases)
+        """Return the operating points of every sample in every phase, as they are read."""
+        points = self.engine.settle(self.circuit, self.devices(params), inputs, phases)
+        if self.key is None or not self.needs_key:
+            return points
+        return [
+            self._read(point, jax.random.fold_in(self.key, number))
+            for number, point in enumerate(points)
+        ]
+
+    def _read(self, point: OperatingPoint, key: Any) -> OperatingPoint:
+        """Return an operating point with the voltages that are read."""
+        voltages = point.voltages
+        for number, nonideality in enumerate(self.nonidealities):
+            voltages = nonideality.on_voltages(voltages, jax.random.fold_in(key, number))
+        if isinstance(point.voltages, np.ndarray):
+            voltages = np.asarray(voltages)
+        return dataclasses.replace(point, voltages=voltages)
 
     def outputs(self, state: OperatingPoint) -> Float[Array, "batch output"]:
         """Return the output voltages [V]."""
@@ -79,7 +119,7 @@ class Network(AbstractSubstrate):
         currents: Float[Array, "batch output"],
     ) -> tuple[Array, Bool[Array, " batch"]]:
         """Return the small-signal change of all node voltages [V], and where it is finite."""
-        changes = self.engine.respond(self.circuit, params, inputs, state, currents)
+        changes = self.engine.respond(self.circuit, self.devices(params), inputs, state, currents)
         finite = changes.__array_namespace__().isfinite(changes).all(axis=1)
         return changes, finite
 

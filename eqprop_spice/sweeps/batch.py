@@ -57,6 +57,7 @@ class _Lanes:
     optimizer_state: Any
     rates: np.ndarray
     betas: np.ndarray
+    seeds: np.ndarray
 
     def take(self, which: np.ndarray) -> "_Lanes":
         """Return some lanes, the last repeated up to the size of a batch."""
@@ -71,6 +72,7 @@ class _Lanes:
             pick(self.optimizer_state),
             self.rates[padded],
             self.betas[padded],
+            self.seeds[padded],
         )
 
 
@@ -96,7 +98,8 @@ def run_batch(experiment: Experiment, cells: Sequence[Mapping[str, Any]]) -> lis
     lanes = _lanes(experiment, cells)
     lanes = lanes.take(np.arange(len(cells)))
     for epoch in range(0, num_epochs + 1, EPOCHS_PER_CALL):
-        out = advance(lanes.params, lanes.optimizer_state, lanes.rates, lanes.betas)
+        varied = lanes.rates, lanes.betas, lanes.seeds
+        out = advance(lanes.params, lanes.optimizer_state, *varied, epoch)
         lanes.params, lanes.optimizer_state, seen = out
         records.add(lanes.numbers, epoch, jax.tree.map(np.asarray, seen))
         running = np.flatnonzero((lanes.numbers >= 0) & ~records.ended[lanes.numbers])
@@ -128,6 +131,7 @@ def _lanes(experiment: Experiment, cells: Sequence[Mapping[str, Any]]) -> _Lanes
         state,
         np.array([cell.get(RATE, table.optimizer.learning_rate) for cell in cells], float),
         np.array([cell.get(BETA, beta) for cell in cells], float),
+        np.array([cell.get(SEED, table.seed) for cell in cells]),
     )
 
 
@@ -161,28 +165,34 @@ def _program(program: _Program):
     data = experiment.data
     inputs, targets = jnp.asarray(data.train_inputs), jnp.asarray(data.train_targets)
 
-    def update(params, optimizer_state, rate, beta):
-        trainer = _trainer(experiment, rate, beta)
+    def update(params, optimizer_state, rate, beta, seed, epoch):
+        trainer = _trainer(experiment, rate, beta, seed)
         params, optimizer_state, outputs, converged = trainer.step(
-            params, optimizer_state, inputs, targets
+            params, optimizer_state, inputs, targets, trainer.key(epoch, 0)
         )
         good = [(jnp.isfinite(g) & (g > 0.0)).all() for g in params.values()]
         return params, optimizer_state, (outputs, converged, jnp.stack(good).all())
 
     @jax.jit
-    def advance(params, optimizer_state, rates, betas):
-        def body(carry, _):
-            params, state, seen = jax.vmap(update)(carry[0], carry[1], rates, betas)
+    def advance(params, optimizer_state, rates, betas, seeds, first):
+        each = (0, 0, 0, 0, 0, None)
+
+        def body(carry, epoch):
+            params, state, seen = jax.vmap(update, each)(
+                carry[0], carry[1], rates, betas, seeds, epoch
+            )
             return (params, state), seen
 
-        carry, seen = jax.lax.scan(body, (params, optimizer_state), length=EPOCHS_PER_CALL)
+        carry, seen = jax.lax.scan(
+            body, (params, optimizer_state), first + jnp.arange(EPOCHS_PER_CALL)
+        )
         return (*carry, seen)
 
     return advance
 
 
-def _trainer(experiment: Experiment, rate: Any, beta: Any) -> Trainer:
-    """Return the experiment's trainer with a traced learning rate and beta."""
+def _trainer(experiment: Experiment, rate: Any, beta: Any, seed: Any) -> Trainer:
+    """Return the experiment's trainer with a traced learning rate, beta and seed."""
     table = experiment.table.optimizer
     optimizer = make_optimizer(
         table.kind,
@@ -196,7 +206,7 @@ def _trainer(experiment: Experiment, rate: Any, beta: Any) -> Trainer:
     if hasattr(rule, "beta"):
         # The rule checks its beta when it is built; a traced one has no value to check.
         object.__setattr__(rule, "beta", beta)
-    return dataclasses.replace(experiment.trainer, optimizer=optimizer, rule=rule)
+    return dataclasses.replace(experiment.trainer, optimizer=optimizer, rule=rule, seed=seed)
 
 
 class _Records:
