@@ -17,6 +17,9 @@ from eqprop_spice.sweeps.axes import Sweep, sweep_of
 if TYPE_CHECKING:
     from eqprop_spice.sweeps.store import Store
 
+MAX_PREDICTIONS = 4
+"""Maps that get their predicted region; each costs some compilations."""
+
 MANY_CELLS = 100_000
 """A sweep of more cells is started only when asked twice."""
 
@@ -103,7 +106,17 @@ def summary(store: Store) -> dict[str, Any]:
 
 
 def save_figures(store: Store) -> list[Path]:
-    """Draw the figures of a sweep; see `sweeps.figures`."""
-    from eqprop_spice.sweeps.figures import save_figures
+    """Draw the figures of a sweep, the predicted region on its maps; see `sweeps.figures`."""
+    from eqprop_spice.sweeps.figures import map_panels, save_figures
+    from eqprop_spice.sweeps.prediction import can_predict, predicted_region
 
-    return save_figures(store.dataset(), store.path / "figures")
+    dataset = store.dataset()
+    axes = {axis.name: axis for axis in store.sweep.axes}
+    regions = []
+    for _, at in map_panels(dataset)[:MAX_PREDICTIONS]:
+        values = {k: v for name, i in at.items() for k, v in axes[name].values[i].items()}
+        experiment = store.sweep.experiment
+        chosen = Experiment.parse(store.sweep.text, source=experiment.source, values=values)
+        if can_predict(chosen):
+            regions.append(predicted_region(chosen))
+    return save_figures(dataset, store.path / "figures", regions)

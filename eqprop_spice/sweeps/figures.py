@@ -1,6 +1,6 @@
 """Figures of a sweep: error against epoch, success rates, and maps of alpha and beta."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,20 @@ MAX_LINES = 12
 MAX_PANELS = 12
 
 
-def save_figures(dataset: xr.Dataset, folder: Path, region: xr.Dataset | None = None) -> list[Path]:
+def save_figures(
+    dataset: xr.Dataset, folder: Path, regions: Sequence[xr.Dataset] = ()
+) -> list[Path]:
     """Draw all figures of a sweep into a folder; return the PNG files.
 
     Args:
         dataset: The results.
         folder: Where to put them.
-        region: The predicted region of `sweeps.prediction`, if it is known.
+        regions: The predicted region of `sweeps.prediction` for each of `map_panels`, if known.
     """
     folder.mkdir(exist_ok=True)
     figures = {"errors": error_figure(dataset), "success": success_figure(dataset)}
-    if _has_map(dataset):
-        figures["map"] = map_figure(dataset, region)
+    if map_panels(dataset):
+        figures["map"] = map_figure(dataset, regions)
     paths = []
     for name, figure in figures.items():
         for suffix in ("png", "svg"):
@@ -43,8 +45,10 @@ def save_figures(dataset: xr.Dataset, folder: Path, region: xr.Dataset | None = 
     return paths
 
 
-def _has_map(dataset: xr.Dataset) -> bool:
-    return all(dataset.sizes.get(name, 1) > 1 for name in ("alpha", "beta"))
+def map_panels(dataset: xr.Dataset) -> list[tuple[str, dict[str, int]]]:
+    """Return title and position of each map of alpha and beta; none without these axes."""
+    both = all(dataset.sizes.get(name, 1) > 1 for name in ("alpha", "beta"))
+    return _panels(dataset, ("alpha", "beta")) if both else []
 
 
 def _panels(dataset: xr.Dataset, used: tuple[str, ...]) -> list[tuple[str, dict[str, int]]]:
@@ -70,8 +74,8 @@ def _canvas(count: int) -> tuple[Figure, Iterator[Axes]]:
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for unused in grid.ravel()[count:]:
         unused.set_axis_off()
-    for axes in grid[:, 1:].ravel():
-        axes.tick_params(labelleft=False)
+    for axes in grid.ravel()[max(count - columns, 0) : count]:
+        axes.tick_params(labelbottom=True)
     return figure, iter(grid.ravel())
 
 
@@ -92,7 +96,7 @@ def error_figure(dataset: xr.Dataset) -> Figure:
         axes.set_title(title, fontsize=9)
         axes.grid(alpha=0.3)
         axes.set(xlabel="Epoch", ylabel=r"Error [dB re 1 V$^2$]")
-        axes.label_outer()
+        axes.label_outer(remove_inner_ticks=False)
     unit = f" [{dataset[line_dim].attrs.get('units', '1')}]" if line_dim else ""
     if line_dim:
         figure.legend(
@@ -116,7 +120,7 @@ def _courses(axes: Axes, error: xr.DataArray, line_dim: str | None) -> list[Any]
         epochs = error["epoch"].values
         label = _shown(error[line_dim].values[position]) if line_dim else ""
         handles += axes.plot(epochs, middle, color=color, label=label, linewidth=1.4)
-        axes.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0)
+        axes.fill_between(epochs, low, high, color=color, alpha=0.1, linewidth=0)
     return handles
 
 
@@ -171,13 +175,13 @@ def success_figure(dataset: xr.Dataset) -> Figure:
     return figure
 
 
-def map_figure(dataset: xr.Dataset, region: xr.Dataset | None = None) -> Figure:
+def map_figure(dataset: xr.Dataset, regions: Sequence[xr.Dataset] = ()) -> Figure:
     """Draw the success rate over alpha and beta, with the predicted region on top."""
     rate = success(dataset)["rate"]
-    panels = _panels(dataset, ("alpha", "beta"))
+    panels = map_panels(dataset)
     figure, canvas = _canvas(len(panels))
     image = None
-    for (title, at), axes in zip(panels, canvas, strict=False):
+    for number, ((title, at), axes) in enumerate(zip(panels, canvas, strict=False)):
         values = 100.0 * rate.isel(at).transpose("beta", "alpha").values
         alpha, beta = dataset["alpha"].values, dataset["beta"].values
         image = axes.pcolormesh(
@@ -186,9 +190,9 @@ def map_figure(dataset: xr.Dataset, region: xr.Dataset | None = None) -> Figure:
         axes.set(xscale="log", yscale="log")
         axes.set(xlabel=r"alpha [S$^2$/V$^2$]", ylabel="beta [S]")
         axes.set_title(title, fontsize=9)
-        axes.label_outer()
-        if region is not None:
-            _draw_region(axes, region.isel({k: v for k, v in at.items() if k in region.dims}))
+        axes.label_outer(remove_inner_ticks=False)
+        if number < len(regions):
+            _draw_region(axes, regions[number])
         axes.set(xlim=_edges(alpha)[[0, -1]], ylim=_edges(beta)[[0, -1]])
     if image is not None:
         figure.colorbar(image, ax=figure.axes, label="Starts that learn [%]")
