@@ -38,14 +38,20 @@ def compute(text: str, cells: Sequence[Mapping[str, Any]]) -> list[CellResult]:
         if can_batch(experiment):
             varied = [{k: v for k, v in cell.items() if k in BATCHED_KEYS} for cell in cells]
             return run_batch(experiment, varied)
-        return [run_cell(Experiment.parse(text, source="cell", values=cell)) for cell in cells]
+        if len(cells) == 1:
+            return [run_cell(experiment)]
     except Exception as error:
         # The one place where any error becomes a result: of this cell, with its words.
-        if len(cells) > 1:
-            return [result for cell in cells for result in compute(text, [cell])]
-        where = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
-        lines = f"{type(error).__name__}: {error}\n{where}".splitlines()
-        return [CellResult.crash(" | ".join(line.strip() for line in lines[:LINES_KEPT]))]
+        if len(cells) == 1:
+            return [_crash(error)]
+    return [result for cell in cells for result in compute(text, [cell])]
+
+
+def _crash(error: Exception) -> CellResult:
+    """Return an error as a result: what it is, and where it was raised."""
+    where = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
+    lines = f"{type(error).__name__}: {error}\n{where}".splitlines()
+    return CellResult.crash(" | ".join(line.strip() for line in lines[:LINES_KEPT]))
 
 
 def _read_requests(source: BinaryIO, requests: "queue.Queue[bytes]") -> None:

@@ -57,7 +57,9 @@ class Store:
     def __init__(self, path: Path, sweep: Sweep) -> None:
         """Use `create` or `open` instead."""
         self.path, self.sweep = path, sweep
-        self._group = zarr.open_group(_DurableStore(path / "cells.zarr"), mode="r+")
+        group = zarr.open_group(_DurableStore(path / "cells.zarr"), mode="r+")
+        # Looked up once: every lookup reads the array's metadata from the disk.
+        self._arrays: dict[str, Any] = dict(group.arrays())
 
     @classmethod
     def create(cls, sweep: Sweep, out: str | Path | None = None) -> "Store":
@@ -127,7 +129,7 @@ class Store:
             yield
 
     def _array(self, name: str) -> Any:
-        return self._group[name]
+        return self._arrays[name]
 
     def missing(self) -> np.ndarray:
         """Return the numbers of the cells that have no status, in ascending order."""
