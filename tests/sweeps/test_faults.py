@@ -28,7 +28,14 @@ STARTS = 6
 TIMEOUT = 120
 """Seconds until a process that hangs is a failure."""
 
-CLI = "from eqprop_spice.cli import main; main()"
+# A shell that starts jobs in the background hands down an ignored SIGINT.
+CLI = """
+import signal
+from eqprop_spice.cli import main
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    main()
+"""
 
 # Python imports this module by itself at the start of every process. In those that compute cells,
 # it prepares the fault of a start, which may happen once.
@@ -119,6 +126,7 @@ class Place:
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment,
+            start_new_session=True,
         )
 
     def resume(self) -> dict:
@@ -204,25 +212,32 @@ def test_a_crash_a_hang_and_a_killed_worker_cost_their_cells_only(place, undistu
     assert place.computed()[4] == 2
 
 
-def test_a_killed_client_loses_no_finished_cell(place, undisturbed):
-    place.prepare({3: "wait"})
+def test_control_c_and_a_killed_client_lose_no_finished_cell(place, undisturbed):
+    place.prepare({2: "wait", 4: "wait"})
     process = place.start(place.file, "--out", place.store, "--workers", "1")
-    worker, child = place.waiting(3)
-    until(lambda: len(place.done()) == 3)
+    place.waiting(2)
+    until(lambda: len(place.done()) == 2)
+    # A terminal sends the signal to all processes of the sweep.
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130, said
+    assert f"Interrupted. Continue with: eqprop-spice sweep --resume {place.store}" in said
+    assert "Traceback" not in said, said
+
+    process = place.start("--resume", place.store, "--workers", "1")
+    worker, child = place.waiting(4)
+    until(lambda: len(place.done()) == 4)
     process.kill()
     process.communicate(timeout=TIMEOUT)
     until(lambda: not alive(worker) and not alive(child))
-    done = place.done()
-    assert done == [0, 1, 2]
+    assert place.done() == [0, 1, 2, 3]
     before = place.computed()
     result = place.resume()
     assert (result["cells"], result["missing"]) == (STARTS, 0)
     after = place.computed()
-    assert all(after[number] == before[number] == 1 for number in done)
+    assert all(after[number] == before[number] for number in (0, 1, 2, 3))
+    assert [after[number] for number in range(STARTS)] == [1, 1, 2, 1, 2, 1]
     assert_same(place, undisturbed)
-    # There is nothing left to compute.
-    place.resume()
-    assert place.computed() == after
 
 
 def test_a_full_disk_keeps_what_was_written(place, undisturbed):
