@@ -196,13 +196,17 @@ def _round(
     """Compute cells until all are written or the scheduler is lost; return how many were."""
     sweep = store.sweep
     client.register_plugin(CellPlugin())
-    waiting = tasks_of(sweep, cells, _num_threads(client))[::-1]
+    num_threads, counted = _num_threads(client), time.monotonic()
+    waiting = tasks_of(sweep, cells, num_threads)[::-1]
     finished: queue.SimpleQueue[distributed.Future] = queue.SimpleQueue()
     running: dict[Any, tuple[distributed.Future, Task]] = {}
     counts = store.counts()
     written = 0
     while waiting or running:
-        while waiting and len(running) < TASKS_PER_THREAD * _num_threads(client):
+        if time.monotonic() - counted > TICK_SECONDS:
+            # Workers come and go; asking the scheduler for every cell would cost more than it.
+            num_threads, counted = _num_threads(client), time.monotonic()
+        while waiting and len(running) < TASKS_PER_THREAD * num_threads:
             task = waiting.pop()
             future = client.submit(
                 compute_task,
