@@ -1,7 +1,8 @@
 """The flat description of a circuit that every engine reads: groups of like devices on nodes.
 
 Every node is one of three kinds. *Fixed* nodes are ground and those held by a voltage source.
-*Followers* are amplifier outputs, whose voltage is a gain times that of another node. All others
+*Followers* are amplifier outputs, whose voltage is a gain times that of another node (plus an
+offset). All others
 are *free*: their voltages u are the unknowns, and every node voltage is $v = S u + b$. Kirchhoff's
 current law at the free nodes reads $f(u) = R^T i(v) - I = 0$, where $i$ are the currents that leave
 the nodes through two-terminal devices and R holds 1 for a free node and the reflection kappa for a
@@ -174,7 +175,8 @@ class Circuit:
         voltages = _set_at(voltages, self.fixed_nodes, self.fixed_voltages(inputs))
         voltages = _set_at(voltages, self.free_nodes, free)
         for a in self.amplifiers:
-            voltages = _set_at(voltages, a.outputs, a.gains * voltages[:, a.inputs])
+            driven = a.gains * (voltages[:, a.inputs] + a.offsets)
+            voltages = _set_at(voltages, a.outputs, driven)
         return voltages
 
     def voltage_changes(self, free: Float[Array, "batch free"]) -> Float[Array, "batch node"]:

@@ -1,9 +1,10 @@
-"""The command line: train, netlist, show, verify, audit, doctor."""
+"""The command line: train, sweep, netlist, show, verify, audit, doctor."""
 
 import dataclasses
 import json
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,9 @@ errors = Console(stderr=True)
 
 PLAIN_REPORTS = 20
 """Lines a run prints when it is not on a terminal."""
+
+MAX_ROWS = 60
+"""Rates that a sweep prints."""
 
 RATE_SMOOTHING = 0.2
 """Share of the newest epoch in the shown samples per second."""
@@ -218,6 +222,113 @@ def verify(
         print(json.dumps(result, indent=2))
     else:
         _print_results(result)
+
+
+class _SweepReporter:
+    """Shows how many cells are done: a live bar on a terminal, a few plain lines elsewhere."""
+
+    def __init__(self, num_cells: int) -> None:
+        self._num_cells, self._shown = num_cells, -1
+        self._live = console.is_terminal
+        self._progress = Progress(
+            TextColumn("cells {task.completed}/{task.total}"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            console=errors,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task = self._progress.add_task("", total=num_cells)
+
+    def __enter__(self) -> "_SweepReporter":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._progress.stop()
+
+    def __call__(self, done: int, counts: Mapping[str, int]) -> None:
+        """Show the cells done, and of them those that learned and those that failed."""
+        failed = counts["unconverged"] + counts["crashed"]
+        line = f"learned {counts['learned']}  failed {failed}"
+        step = max(self._num_cells // PLAIN_REPORTS, 1)
+        if self._live:
+            self._progress.update(self._task, completed=done, description=line)
+        elif done // step > self._shown // step or (done == self._num_cells > self._shown):
+            _say(f"cells {done}/{self._num_cells}  {line}", errors)
+        self._shown = done
+
+
+def _print_rates(rows: list[dict[str, Any]]) -> None:
+    """Print how many starts learn for every combination of the other axes."""
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name, justify="right")
+    for row in rows[:MAX_ROWS]:
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    console.print(table)
+    if len(rows) > MAX_ROWS:
+        _say(f"... and {len(rows) - MAX_ROWS} more; --json lists them")
+
+
+@app.command()
+def sweep(
+    file: Annotated[
+        Path | None, typer.Argument(help="An experiment's TOML file with a [sweep] table.")
+    ] = None,
+    assignments: SetOption = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="New folder for the results.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Folder of a sweep; computes only what is missing.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a dask scheduler: tcp://host:8786.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine; one per core if none.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Start a very large sweep.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train an experiment over and over, with some of its keys varied."""
+    from eqprop_spice.experiment import Experiment
+    from eqprop_spice.sweeps import commands
+
+    if (file is None) == (resume is None):
+        raise ConfigError("Give an experiment's file, or --resume with a sweep's folder; not both.")
+    if resume is not None and (assignments or out is not None):
+        raise ConfigError("--resume continues a sweep as it was: --set and --out do not go.")
+    if resume is not None:
+        store = commands.open_store(resume)
+    else:
+        assert file is not None
+        planned = commands.plan(Experiment.load(file, assignments))
+        if not yes and commands.is_very_large(planned):
+            question = commands.large_question(planned, workers)
+            if not (sys.stdin.isatty() and typer.confirm(question + " Start it?")):
+                raise ConfigError(f"{question} Give --yes to start it, or fewer values.")
+        store = commands.new_store(planned, out)
+    _say(f"folder of the sweep: {store.path}", errors)
+    try:
+        with _SweepReporter(store.sweep.num_cells) as reporter:
+            commands.run(store, scheduler=scheduler, num_workers=workers, progress=reporter)
+    except KeyboardInterrupt:
+        _say(f"Interrupted. Continue with: eqprop-spice sweep --resume {store.path}", errors)
+        raise typer.Exit(130) from None
+    except OSError as error:
+        raise ConfigError(
+            f"{store.path} cannot be written: {error}. The cells written before are intact; free "
+            f"some space and continue with: eqprop-spice sweep --resume {store.path}"
+        ) from error
+    result = commands.summary(store)
+    if as_json:
+        print(json.dumps(result, indent=2))
+        return
+    _print_rates(result.pop("rates"))
+    _print_results(result)
+    for path in commands.save_figures(store):
+        _say(str(path))
 
 
 @app.command()

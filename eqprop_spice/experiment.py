@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,9 @@ from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice import NgSpice
 from eqprop_spice.errors import ConfigError, NetlistError
 from eqprop_spice.layers.base import layered_circuit
+from eqprop_spice.nonidealities.base import AbstractNonideality
 from eqprop_spice.optimizers import Scale, Schedule, make_optimizer
+from eqprop_spice.overrides import assign, override
 from eqprop_spice.rules.small_signal import SmallSignal
 from eqprop_spice.substrates.network import Network
 from eqprop_spice.toml_lines import line_of
@@ -65,6 +68,7 @@ class SolverTable(_Table):
     abstol: float = Field(default=1e-15, gt=0)
     residual_tolerance: float = Field(default=1e-9, gt=0)
     warm: bool = True
+    readout_digits: int | None = Field(default=None, ge=2, le=16)
 
 
 class OptimizerTable(_Table):
@@ -112,8 +116,11 @@ class ExperimentTable(_Table):
     optimizer: OptimizerTable
     constraint: dict[str, Any] | None = None
     training: TrainingTable
+    nonidealities: tuple[dict[str, Any], ...] = ()
     goal: GoalTable = GoalTable()
     ngspice: SolverTable = SolverTable()
+    sweep: dict[str, Any] | None = None
+    """[sweep]: what `eqprop-spice sweep` varies; see `sweeps.axes`. Training ignores it."""
     expected: dict[str, Any] = {}
 
 
@@ -132,12 +139,19 @@ class Experiment:
     text: str
 
     @classmethod
-    def load(cls, path: str | Path, overrides: list[str] | None = None) -> "Experiment":
+    def load(
+        cls,
+        path: str | Path,
+        overrides: list[str] | None = None,
+        *,
+        values: Mapping[str, Any] | None = None,
+    ) -> "Experiment":
         """Read an experiment from a TOML file.
 
         Args:
             path: The file.
             overrides: Assignments `key=value` with dotted keys, as `--set` takes them.
+            values: Values by dotted key, which come after the assignments.
 
         Raises:
             ConfigError: If the file is missing or anything in it is wrong: the line, what was
@@ -152,11 +166,16 @@ class Experiment:
             raise ConfigError(f"There is no file {path}. {near}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} cannot be read: {error}.") from error
-        return cls.parse(text, source=str(path), overrides=overrides)
+        return cls.parse(text, source=str(path), overrides=overrides, values=values)
 
     @classmethod
     def parse(
-        cls, text: str, *, source: str = "experiment", overrides: list[str] | None = None
+        cls,
+        text: str,
+        *,
+        source: str = "experiment",
+        overrides: list[str] | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> "Experiment":
         """Read an experiment from TOML text; see `load`."""
         try:
@@ -164,7 +183,9 @@ class Experiment:
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{source} is not valid TOML: {error}.") from error
         for assignment in overrides or []:
-            _override(content, assignment)
+            override(content, assignment)
+        for key, value in (values or {}).items():
+            assign(content, key.split("."), value, key)
         _check_finite(content, source, text, ())
         try:
             table = ExperimentTable.model_validate(frozen_lists(content))
@@ -210,6 +231,11 @@ class Experiment:
             self.rule.check_cost(self.cost)
         except ConfigError as error:
             raise ConfigError(f"{self._at('cost')}: {error}") from error
+        if self.network.needs_key and isinstance(self.rule, SmallSignal):
+            raise ConfigError(
+                f"{self._at('rule')}: the small-signal rule reads no nudged voltages that could "
+                "have noise. Use equilibrium_propagation.EquilibriumPropagation with read noise."
+            )
         if self.table.goal.test_accuracy is not None and not len(self.data.test_inputs):
             raise ConfigError(
                 f"{self._at('goal', 'test_accuracy')}: this goal needs test samples, but the "
@@ -241,8 +267,21 @@ class Experiment:
         return self._component("datasets", self.table.dataset, "dataset").load()
 
     @functools.cached_property
+    def nonidealities(self) -> tuple[AbstractNonideality, ...]:
+        """How the real circuit differs from the drawn one."""
+        tables = enumerate(self.table.nonidealities)
+        return tuple(self._component("nonidealities", t, "nonidealities", i) for i, t in tables)
+
+    @functools.cached_property
     def circuit(self) -> Circuit:
-        """The circuit, built for the dataset's numbers of inputs and outputs."""
+        """The circuit as it was built; that of the file where nothing is ideal about it."""
+        return functools.reduce(
+            lambda circuit, n: n.on_circuit(circuit), self.nonidealities, self.nominal_circuit
+        )
+
+    @functools.cached_property
+    def nominal_circuit(self) -> Circuit:
+        """The circuit of the file, for the dataset's numbers of inputs and outputs."""
         table, data = self.table.circuit, self.data
         tables = [dict(layer) for layer in table.layers]
         if tables and tables[-1].get("kind") == "dense.Dense":
@@ -273,7 +312,13 @@ class Experiment:
     @functools.cached_property
     def network(self) -> Network:
         """The circuit on its engine."""
-        return Network(self.circuit, self.engine, self.table.training.weights)
+        return Network(
+            self.circuit,
+            self.engine,
+            self.table.training.weights,
+            nominal=self.nominal_circuit,
+            nonidealities=self.nonidealities,
+        )
 
     @functools.cached_property
     def rule(self):
@@ -335,40 +380,6 @@ class Experiment:
             max_unconverged=training.max_unconverged,
             shuffle=training.shuffle,
         )
-
-
-def _override(content: dict[str, Any], assignment: str) -> None:
-    """Apply one assignment `dotted.key=value` to the parsed file."""
-    key, equals, text = assignment.partition("=")
-    parts = [part.strip() for part in key.split(".")]
-    if not equals or not all(parts):
-        raise ConfigError(f"--set takes key=value, such as training.epochs=10; got '{assignment}'.")
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        parsed = {}
-    value = parsed["value"] if len(parsed) == 1 else text.strip()
-    target: Any = content
-    for part in parts[:-1]:
-        if isinstance(target, list):
-            target = _list_item(target, part, assignment)
-        elif isinstance(target, dict):
-            target = target.setdefault(part, {})
-    if isinstance(target, list):
-        _list_item(target, parts[-1], assignment)
-        target[int(parts[-1])] = value
-    elif isinstance(target, dict):
-        target[parts[-1]] = value
-    else:
-        raise ConfigError(f"--set {assignment}: '{'.'.join(parts[:-1])}' is a value, not a table.")
-
-
-def _list_item(items: list, part: str, assignment: str) -> Any:
-    if not part.isdigit() or int(part) >= len(items):
-        raise ConfigError(
-            f"--set {assignment}: '{part}' is no position of a list of {len(items)}; count from 0."
-        )
-    return items[int(part)]
 
 
 def _place(source: str, text: str, location: tuple[str | int, ...]) -> str:

@@ -120,8 +120,8 @@ class Sources:
 class Amplifiers:
     r"""Bidirectional amplifiers: a VCVS forwards, a CCCS backwards.
 
-    $v_{out} = A v_{in}$, and $\kappa I_{out}$ is drawn at the input, where $I_{out}$ is the current
-    that the amplifier delivers at its output.
+    $v_{out} = A (v_{in} + o)$, and $\kappa I_{out}$ is drawn at the input, where $I_{out}$ is
+    the current that the amplifier delivers at its output.
 
     Attributes:
         name: Group name.
@@ -129,6 +129,7 @@ class Amplifiers:
         outputs: Output nodes.
         gains: A.
         reflections: kappa.
+        offsets: o [V]; zero for all if one number.
     """
 
     name: str
@@ -136,3 +137,4 @@ class Amplifiers:
     outputs: Int[np.ndarray, " instance"]
     gains: Float[np.ndarray, " instance"]
     reflections: Float[np.ndarray, " instance"]
+    offsets: Float[np.ndarray, " instance"] | float = 0.0

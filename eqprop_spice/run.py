@@ -373,6 +373,7 @@ def trained_netlists(
     block = data.train_inputs[first : first + MAX_SHOWN_SAMPLES]
     settled = experiment.trainer.settle_all(params, block)
     free = jax.tree.map(lambda a: a[sample - first : sample - first + 1], settled)
+    arrays = experiment.network.devices(arrays)
     outputs = np.asarray(circuit.outputs(free.voltages))
     title = f"{experiment.table.name} sample {sample}"
     texts = {"free": netlist(circuit, arrays, inputs[0], Free(), title=title)}

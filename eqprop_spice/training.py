@@ -123,19 +123,28 @@ class Trainer:
 
         return jax.jit(update)
 
-    def _estimate(self, params: dict[str, Array], inputs: Array, targets: Array) -> Estimate:
-        return self.rule(self.substrate, params, inputs, targets, self.cost)
+    def _estimate(
+        self, params: dict[str, Array], inputs: Array, targets: Array, key: Any
+    ) -> Estimate:
+        return self.rule(self.substrate.keyed(key), params, inputs, targets, self.cost)
 
     @functools.cached_property
     def step(self):
         """Estimate and update; one compiled function where the engine allows it."""
 
-        def step(params, optimizer_state, inputs, targets):
-            estimate = self._estimate(params, inputs, targets)
+        def step(params, optimizer_state, inputs, targets, key=None):
+            estimate = self._estimate(params, inputs, targets, key)
             params, optimizer_state = self._update(params, optimizer_state, estimate.gradient)
             return params, optimizer_state, estimate.outputs, estimate.converged
 
         return jax.jit(step) if self.substrate.engine.traceable else step
+
+    def key(self, epoch: Any, batch: int) -> Any:
+        """Return the random key of a minibatch's readings; None where they are not random."""
+        if not self.substrate.needs_key:
+            return None
+        key = jax.random.fold_in(jax.random.key(self.seed), epoch)
+        return jax.random.fold_in(key, batch)
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """Return the sample numbers of each minibatch of an epoch, in a seeded order."""
@@ -161,13 +170,13 @@ class Trainer:
         params: dict[str, Array] = state.params
         optimizer_state = state.optimizer_state
         rng = np.random.default_rng([self.seed, state.epoch, 1])
-        for rows in self.batches(state.epoch):
+        for number, rows in enumerate(self.batches(state.epoch)):
             inputs, targets = self.data.train_inputs[rows], self.data.train_targets[rows]
             if self.data.augment is not None:
                 inputs = self.data.augment(inputs, rng)
             before = params
             params, optimizer_state, outputs, converged = self.step(
-                params, optimizer_state, inputs, targets
+                params, optimizer_state, inputs, targets, self.key(state.epoch, number)
             )
             converged = np.asarray(converged)
             if (~converged).sum() > self.max_unconverged * len(rows):

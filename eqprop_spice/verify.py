@@ -52,9 +52,9 @@ def verify(run: Run, *, num_samples: int) -> Verification:
     inputs = inputs[:num_samples]
     params = run.params
     own = experiment.trainer.settle_all(params, inputs)
-    reference = NgSpice()
+    reference, devices = NgSpice(), experiment.network.devices(params)
     parts = [
-        reference.settle(experiment.circuit, params, inputs[i : i + CHUNK], HELD)[-1]
+        reference.settle(experiment.circuit, devices, inputs[i : i + CHUNK], HELD)[-1]
         for i in range(0, num_samples, CHUNK)
     ]
     spice = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)

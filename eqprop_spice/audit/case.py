@@ -73,6 +73,9 @@ class Case:
     ) -> "Case":
         """Take an experiment's network and a seeded choice of its samples and conductances.
 
+        A circuit with non-idealities is audited as it was built, with the conductances that its
+        devices have; readings are taken without noise.
+
         Args:
             experiment: The experiment.
             params: Conductances [S]; the starting ones of the experiment's seed if None.
@@ -90,14 +93,16 @@ class Case:
         if params is None:
             start = experiment.trainer.init(experiment.initial_params())
             params = start.params
-        arrays = {name: np.asarray(value, float) for name, value in params.items()}
+        network = experiment.network
+        devices = network.devices(dict(params))
+        arrays = {name: np.asarray(value, float) for name, value in devices.items()}
         rng = np.random.default_rng(seed)
         data = experiment.data
         count = len(data.train_inputs)
         rows = np.sort(rng.choice(count, min(count, num_samples), replace=False))
         return cls(
             experiment.table.name,
-            experiment.network,
+            dataclasses.replace(network, nonidealities=(), key=None),
             experiment.rule if rule is None else rule,
             experiment.cost,
             arrays,

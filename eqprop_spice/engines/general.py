@@ -91,6 +91,8 @@ class _Problem:
         self.system = _system(circuit, params, stiffness, traced=traced)
         known = np.zeros((len(inputs), circuit.num_nodes))
         known[:, circuit.fixed_nodes] = circuit.fixed_voltages(inputs)
+        for a in circuit.amplifiers:
+            known[:, a.outputs] = a.gains * a.offsets
         conductances = conductance_matrix(circuit, params, stiffness)
         leaving = (conductances @ known.T).T - circuit.injected_currents(currents)
         self.right = -(self.structure.reflection.T @ leaving.T).T

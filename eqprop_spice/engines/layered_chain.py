@@ -84,8 +84,8 @@ def recognize(circuit: Circuit) -> Chain | None:
 
     The layered plan needs: resistors in dense groups only, each from fixed nodes and the followers
     of one layer to all nodes of the next; diodes from layers to constant sources; one ratio
-    kappa/A per node; and reciprocity weights that are positive, or alternate in sign from layer
-    to layer, so that Newton's method on every second layer is convex.
+    kappa/A per node; amplifiers without offset; and reciprocity weights that are positive, or
+    alternate in sign from layer to layer, so that Newton's method on every second layer is convex.
     """
     try:
         return _recognize(circuit)
@@ -99,6 +99,7 @@ def _require(condition: bool) -> None:
 
 
 def _recognize(circuit: Circuit) -> Chain:
+    _require(all(np.all(np.asarray(a.offsets) == 0.0) for a in circuit.amplifiers))
     sets: list[np.ndarray] = []
     groups_of: list[list[Group]] = []
     layer_of = np.full(circuit.num_nodes, -1)

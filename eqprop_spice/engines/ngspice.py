@@ -27,7 +27,7 @@ from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Free, Load, Nudge
 from eqprop_spice.spice.folding import Folded, fold
 from eqprop_spice.spice.library import Session
-from eqprop_spice.spice.netlist import model_cards, number
+from eqprop_spice.spice.netlist import as_printed, model_cards, number
 from eqprop_spice.spice.sweep import HeldFeed, SweepFeed, deck_of
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,9 @@ class NgSpice(AbstractEngine):
             that meet in a node.
         warm: Whether each point starts from its neighbour's solution, in one sweep. False solves
             every point from scratch, as one `op` after the other.
+        readout_digits: Digits of the voltages that are read, as ngspice's `numdgt`; None for all.
+            ngspice prints with 6 unless told otherwise: all that a program knows which reads its
+            text.
     """
 
     reltol: float = 1e-10
@@ -63,6 +66,7 @@ class NgSpice(AbstractEngine):
     abstol: float = 1e-15
     residual_tolerance: float = 1e-9
     warm: bool = True
+    readout_digits: int | None = None
 
     def settle(
         self,
@@ -212,6 +216,8 @@ class _Solver:
             again = self._verify(failed, free[failed], injected[failed])
             voltages[failed], residual[failed], worst[failed], converged[failed] = again
         voltages[~converged] = np.nan
+        if self.engine.readout_digits is not None:
+            voltages = as_printed(voltages, self.engine.readout_digits)
         steps = np.zeros(num_samples, int)
         return [
             OperatingPoint(voltages[:, p], converged[:, p], residual[:, p], worst[:, p], steps)
@@ -221,7 +227,7 @@ class _Solver:
     def _sweep(self, samples: list[int], free: np.ndarray, injected: np.ndarray) -> int:
         """Sweep samples until the end or the first that fails; return how many are dealt with."""
         num_phases = len(self.phases)
-        feed = SweepFeed(self.deck, self.rows, samples, self.phases, self.session)
+        feed = self._feed(samples)
         num_points = len(samples) * num_phases
         self.session.run(f"dc v_index 0 {num_points - 1} 1", feed)
         done = min(feed.num_points, num_points) // num_phases
@@ -236,6 +242,22 @@ class _Solver:
                 injected[which] = applied.reshape(done, num_phases, -1)
         self.session.command("destroy all")
         return min(done + 1, len(samples)) if done < len(samples) else done
+
+    def _feed(self, samples: list[int]) -> SweepFeed:
+        return SweepFeed(
+            self.deck,
+            self.rows,
+            samples,
+            self.phases,
+            self.session,
+            readout_digits=self.engine.readout_digits,
+        )
+
+    def _read_outputs(self, voltages: np.ndarray) -> np.ndarray:
+        """Return the outputs of one point [V], as a nudge is computed from them."""
+        digits = self.engine.readout_digits
+        read = voltages if digits is None else as_printed(voltages, digits)
+        return self.circuit.outputs(read)[0]
 
     def _read(self, num_points: int, *, at_least: bool = False) -> np.ndarray | None:
         """Return the free nodes' voltages, `point free`; None if ngspice has not that many."""
@@ -281,7 +303,7 @@ class _Solver:
         """Solve one sample cold, with looser steps, then from ever better starts."""
         alone = np.array([sample])
         for solve_point in (self._cold, self._relaxed, self._from_shunted, self._from_native):
-            feed = SweepFeed(self.deck, self.rows, [sample], self.phases, self.session)
+            feed = self._feed([sample])
             free[sample] = np.nan
             for p in range(len(self.phases)):
                 injected[sample, p] = feed.applied[p]
@@ -290,7 +312,7 @@ class _Solver:
                     break
                 free[sample, p] = values
                 voltages = self.circuit.node_voltages(values[None], self.inputs[alone])
-                feed.accept(self.circuit.outputs(voltages)[0] if p == 0 else None)
+                feed.accept(self._read_outputs(voltages) if p == 0 else None)
             if self._verify(alone, free[alone], injected[alone])[3].all():
                 return
         logger.warning(

@@ -34,6 +34,22 @@ def number(value: Any) -> str:
     return repr(float(value))
 
 
+def as_printed(values: np.ndarray, digits: int) -> np.ndarray:
+    """Return values as they are read back from what ngspice prints; see `printed`."""
+    flat = [printed(value, digits) for value in np.ravel(values).tolist()]
+    return np.array(flat).reshape(np.shape(values))
+
+
+def printed(value: float, digits: int) -> float:
+    """Return a value as it is read back from what ngspice prints.
+
+    Args:
+        value: A number.
+        digits: ngspice's `numdgt`: digits after the point, one of which a minus sign replaces.
+    """
+    return float(f"{value:.{digits if value >= 0 else digits - 1}e}")
+
+
 def model_cards(circuit: Circuit) -> list[str]:
     """Return the .model cards the circuit needs, each once."""
     cards = dict.fromkeys(group.device.model_card() for group in circuit.groups)
@@ -84,13 +100,18 @@ def amplifier_cards(circuit: Circuit) -> Iterator[str]:
     r"""Yield a VCVS and a CCCS per amplifier.
 
     SPICE counts the VCVS's branch current into its positive node, so it is $-I_{out}$, and the
-    CCCS must draw $-\kappa$ times it.
+    CCCS must draw $-\kappa$ times it. An offset is a source at the VCVS's negative input.
     """
     names = circuit.node_names
     for group in circuit.amplifiers:
+        offsets = np.broadcast_to(group.offsets, group.inputs.shape)
         for i in range(len(group.inputs)):
-            h, o = names[group.inputs[i]], names[group.outputs[i]]
-            yield f"e{group.name}_{i} {o} 0 {h} 0 {number(group.gains[i])}"
+            h, o, reference = names[group.inputs[i]], names[group.outputs[i]], "0"
+            if offsets[i] != 0.0:
+                # Names of a circuit never start with an underscore.
+                reference = f"_offset_{group.name}_{i}"
+                yield f"v{reference} {reference} 0 {number(-offsets[i])}"
+            yield f"e{group.name}_{i} {o} 0 {h} {reference} {number(group.gains[i])}"
             yield f"f{group.name}_{i} {h} 0 e{group.name}_{i} {number(-group.reflections[i])}"
 
 

@@ -14,7 +14,7 @@ from eqprop_spice.circuit import Circuit
 from eqprop_spice.groups import GROUND
 from eqprop_spice.phases import AbstractPhase, Nudge
 from eqprop_spice.spice.library import Session
-from eqprop_spice.spice.netlist import amplifier_cards, device_cards, number
+from eqprop_spice.spice.netlist import amplifier_cards, device_cards, number, printed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +81,11 @@ class SweepFeed:
         samples: Sequence[int],
         phases: Sequence[AbstractPhase | Nudge],
         session: Session,
+        *,
+        readout_digits: int | None = None,
     ) -> None:
         self.columns = deck.columns
+        self._digits = readout_digits
         self._deck, self._session = deck, session
         self._base, self._samples = base_rows, list(samples)
         outputs = deck.circuit.output_nodes
@@ -151,8 +154,13 @@ class SweepFeed:
                 for nodes in circuit.output_nodes.T
             )
             self._position = list(zip(plus, minus, strict=True))
-        vectors = data.vecsa
-        return [vectors[p].creal - (vectors[m].creal if m >= 0 else 0.0) for p, m in self._position]
+        vectors, digits = data.vecsa, self._digits
+
+        def read(position: int) -> float:
+            value = vectors[position].creal if position >= 0 else 0.0
+            return value if digits is None else printed(value, digits)
+
+        return [read(plus) - read(minus) for plus, minus in self._position]
 
 
 class HeldFeed:

@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -12,7 +13,9 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.native import Native
+from eqprop_spice.errors import ConfigError
 from eqprop_spice.groups import GROUND
+from eqprop_spice.nonidealities.base import AbstractNonideality
 from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Free, Nudge
 from eqprop_spice.power import absorbed_powers
@@ -29,22 +32,45 @@ class Network(AbstractSubstrate):
     Attributes:
         circuit: The circuit.
         engine: What finds its operating points.
+        nominal: The circuit as it was drawn, which the weights are taken from; None if it was built
+            exactly so.
+        nonidealities: What happens to conductances on their way into the devices, and to voltages
+            on their way out.
         weights: "reciprocity" for the weights that make the rule a gradient; "none" for the rule as
             it is printed in the literature (Kendall et al. 2020, arXiv:2006.01981, eq. 9), which is
             off by A/kappa per amplifier stage.
+        key: Random key of the next readings; None reads what is there.
     """
 
     circuit: Circuit
     engine: AbstractEngine
     weights: Literal["reciprocity", "none"] = "reciprocity"
+    nominal: Circuit | None = None
+    nonidealities: tuple[AbstractNonideality, ...] = ()
+    key: Any = None
 
     @functools.cached_property
     def group_weights(self) -> dict[str, Array]:
         """The weight of every trainable group, a number or an array like its conductances."""
         if self.weights == "none":
             return dict.fromkeys(self.circuit.parameter_shapes(), np.ones(()))
-        weights = reciprocity_weights(self.circuit)
+        weights = reciprocity_weights(self.nominal or self.circuit)
         return {name: w.flat[0] if (w == w.flat[0]).all() else w for name, w in weights.items()}
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether readings are random."""
+        return any(n.changes_readings for n in self.nonidealities)
+
+    def keyed(self, key: Any) -> "Network":
+        """Return this network with the key of its next readings."""
+        return self if key is None else dataclasses.replace(self, key=key)
+
+    def devices(self, params: Params) -> Params:
+        """Return the conductances of the devices [S] when programmed with `params` [S]."""
+        for nonideality in self.nonidealities:
+            params = nonideality.on_conductances(params)
+        return params
 
     def settle(
         self,
@@ -52,8 +78,23 @@ class Network(AbstractSubstrate):
         inputs: Float[Array, "batch input"],
         phases: Sequence[AbstractPhase | Nudge],
     ) -> list[OperatingPoint]:
-        """Return the operating points of every sample in every phase."""
-        return self.engine.settle(self.circuit, params, inputs, phases)
+        """Return the operating points of every sample in every phase, as they are read."""
+        points = self.engine.settle(self.circuit, self.devices(params), inputs, phases)
+        if self.key is None or not self.needs_key:
+            return points
+        return [
+            self._read(point, jax.random.fold_in(self.key, number))
+            for number, point in enumerate(points)
+        ]
+
+    def _read(self, point: OperatingPoint, key: Any) -> OperatingPoint:
+        """Return an operating point with the voltages that are read."""
+        voltages = point.voltages
+        for number, nonideality in enumerate(self.nonidealities):
+            voltages = nonideality.on_voltages(voltages, jax.random.fold_in(key, number))
+        if isinstance(point.voltages, np.ndarray):
+            voltages = np.asarray(voltages)
+        return dataclasses.replace(point, voltages=voltages)
 
     def outputs(self, state: OperatingPoint) -> Float[Array, "batch output"]:
         """Return the output voltages [V]."""
@@ -70,7 +111,16 @@ class Network(AbstractSubstrate):
         state: OperatingPoint,
         displacement: Float[Array, "batch output"],
     ) -> OperatingPoint:
-        """Hold the output nodes with voltage sources, and settle the rest."""
+        """Hold the output nodes with voltage sources, and settle the rest.
+
+        Raises:
+            ConfigError: If readings are noisy: two held states would be read with one noise.
+        """
+        if self.needs_key:
+            raise ConfigError(
+                "Rules that hold the outputs cannot be combined with read noise; use "
+                "equilibrium_propagation.EquilibriumPropagation, or remove the read noise."
+            )
         clamped = self.circuit.clamped
         xp = state.voltages.__array_namespace__()
         held = self.held_voltages(state, displacement)
@@ -79,7 +129,7 @@ class Network(AbstractSubstrate):
         if not len(clamped.free_nodes):
             # Nothing is left to settle.
             return dataclasses.replace(state, voltages=clamped.node_voltages(held[:, :0], extended))
-        (point,) = self.engine.settle(clamped, params, extended, [Free()])
+        (point,) = self.engine.settle(clamped, self.devices(params), extended, [Free()])
         return dataclasses.replace(point, converged=point.converged & state.converged)
 
     def held_voltages(
@@ -118,7 +168,7 @@ class Network(AbstractSubstrate):
         currents: Float[Array, "batch output"],
     ) -> tuple[Array, Bool[Array, " batch"]]:
         """Return the small-signal change of all node voltages [V], and where it is finite."""
-        changes = self.engine.respond(self.circuit, params, inputs, state, currents)
+        changes = self.engine.respond(self.circuit, self.devices(params), inputs, state, currents)
         finite = changes.__array_namespace__().isfinite(changes).all(axis=1)
         return changes, finite
 
@@ -142,7 +192,8 @@ class Network(AbstractSubstrate):
         $dC/dg_{ab} = -(\mu_a - \mu_b)(v_a - v_b)$. No weight enters: this holds for circuits that
         are not reciprocal as well. It is linear algebra, the same at any engine's operating point.
         """
-        multipliers = Native().adjoint(self.circuit, params, inputs, state, output_gradient)
+        devices = self.devices(params)
+        multipliers = Native().adjoint(self.circuit, devices, inputs, state, output_gradient)
         xp = multipliers.__array_namespace__()
         valid = samples & xp.isfinite(multipliers).all(axis=1)
         mean = xp.where(valid[:, None], state.voltages, 0.0)
@@ -157,7 +208,7 @@ class Network(AbstractSubstrate):
     def dissipated_power(self, params: Params, state: OperatingPoint) -> Float[Array, " batch"]:
         """Return the power of resistors, diodes and amplifiers [W]; see `power`."""
         nothing = 0.0 * self.outputs(state)
-        powers = absorbed_powers(self.circuit, params, state.voltages, nothing)
+        powers = absorbed_powers(self.circuit, self.devices(params), state.voltages, nothing)
         return powers["resistors"] + powers["diodes"] + powers["amplifiers"]
 
     def _weighted_product(self, mean: Array, change: Array, samples: Array) -> dict[str, Array]:

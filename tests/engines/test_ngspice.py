@@ -1,6 +1,8 @@
 """The ngspice engine: against an independent Newton method, and where ngspice gives up."""
 
 import logging
+import re
+import subprocess
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from eqprop_spice.errors import NetlistError
 from eqprop_spice.groups import GROUND
 from eqprop_spice.phases import Force, Free, Spring, constant_nudge
 from eqprop_spice.spice.library import Session
+from eqprop_spice.spice.netlist import netlist
 from tests.circuits import KIRAZ, Layered, bisect, branch_currents, diode_law
 
 pytestmark = pytest.mark.ngspice
@@ -406,3 +409,40 @@ def test_small_signal_response_of_a_failed_sample_is_not_a_number():
     (point,) = NgSpice().settle(circuit, params, inputs, [Free()])
     changes = NgSpice().respond(circuit, params, inputs, point, np.ones((3, 1)))
     np.testing.assert_array_equal(np.isnan(changes).any(1), [False, True, False])
+
+
+def test_readout_digits_are_those_of_text_that_ngspice_prints(tmp_path):
+    """Against plain ngspice, which prints 6 digits after the point unless told otherwise."""
+    layered = Layered((2,))
+    circuit, params, inputs = layered.circuit(), layered.draw(3), layered.inputs(3, 1)
+    engine = NgSpice(readout_digits=6)
+    free, forced = engine.settle(
+        circuit, params, inputs, [Free(), Force(np.full((1, circuit.num_outputs), 1e-4))]
+    )
+    for point, phase in ((free, Free()), (forced, Force(np.full((1, circuit.num_outputs), 1e-4)))):
+        text = netlist(circuit, params, inputs[0], phase).replace("set numdgt=16\n", "")
+        file = tmp_path / "printed.cir"
+        file.write_text(text)
+        done = subprocess.run(
+            ["ngspice", "-b", str(file)], capture_output=True, text=True, check=True, timeout=60
+        )
+        printed = dict(re.findall(r"v\((\w+)\) = (\S+)", done.stdout))
+        assert printed
+        for name, value in printed.items():
+            assert point.voltages[0, circuit.node_names.index(name)] == float(value)
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_nudge_is_computed_from_the_digits_that_are_read(warm):
+    layered = Layered((2,))
+    circuit, params, inputs = layered.circuit(), layered.draw(3), layered.inputs(3, 2)
+    seen = []
+
+    def nudge(outputs, samples):
+        seen.append(np.array(outputs))
+        return np.zeros_like(outputs)
+
+    points = NgSpice(readout_digits=3, warm=warm).settle(circuit, params, inputs, [Free(), nudge])
+    used = np.concatenate(seen)[-2:] if not warm else np.concatenate(seen)
+    for outputs in circuit.outputs(points[0].voltages):
+        assert (np.abs(used - outputs) <= np.finfo(float).eps).any()

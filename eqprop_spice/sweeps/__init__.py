@@ -1,0 +1,1 @@
+"""Sweeps: an experiment trained over and over, with some of its keys varied."""

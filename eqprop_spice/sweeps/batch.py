@@ -1,0 +1,301 @@
+"""Cells of one circuit as one vectorised computation of the native engine.
+
+Cells that differ in nothing but learning rate, beta and seed share their compiled program: `vmap`
+runs all of them at once. Cells that have ended leave the batch, so that a few slow ones do not keep
+it large.
+"""
+
+import copy
+import dataclasses
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eqprop_spice.engines.layered import LayeredPlan
+from eqprop_spice.engines.native import Native, plan_for
+from eqprop_spice.experiment import Experiment
+from eqprop_spice.optimizers import make_optimizer
+from eqprop_spice.sweeps.cell import CellResult, figure_names, final_status, is_full_batch
+from eqprop_spice.training import Trainer
+
+RATE, BETA, SEED = "optimizer.learning_rate", "rule.beta", "seed"
+
+BATCHED_KEYS = frozenset({RATE, BETA, SEED})
+"""Keys that may differ between the cells of a batch."""
+
+EPOCHS_PER_CALL = 25
+"""Updates between two looks at which cells have ended."""
+
+SMALLEST_BATCH = 32
+"""Batches have 32, 64, 128, ... cells: every size compiles once."""
+
+SHRINK = 8
+"""A batch is packed when this times fewer cells are left: each size costs a compilation."""
+
+
+def can_batch(experiment: Experiment) -> bool:
+    """Whether cells of this experiment run vectorised.
+
+    They do on circuits that the native engine solves layer by layer, where an epoch is one update.
+    """
+    if not isinstance(experiment.engine, Native) or not is_full_batch(experiment):
+        return False
+    return isinstance(plan_for(experiment.circuit), LayeredPlan)
+
+
+@dataclasses.dataclass
+class _Lanes:
+    """The cells still running: which they are, and their states."""
+
+    numbers: np.ndarray
+    params: dict[str, Any]
+    optimizer_state: Any
+    rates: np.ndarray
+    betas: np.ndarray
+    seeds: np.ndarray
+
+    def take(self, which: np.ndarray) -> "_Lanes":
+        """Return some lanes, the last repeated up to the size of a batch."""
+        size = _size(len(which))
+        padded = np.concatenate([which, np.full(size - len(which), which[-1])])
+        pick = functools.partial(jax.tree.map, lambda leaf: leaf[padded])
+        numbers = self.numbers[padded]
+        numbers[len(which) :] = -1
+        return _Lanes(
+            numbers,
+            pick(self.params),
+            pick(self.optimizer_state),
+            self.rates[padded],
+            self.betas[padded],
+            self.seeds[padded],
+        )
+
+
+def _size(count: int) -> int:
+    """Return the batch size that holds a number of cells."""
+    size = SMALLEST_BATCH
+    while size < count:
+        size *= 2
+    return size
+
+
+def run_batch(experiment: Experiment, cells: Sequence[Mapping[str, Any]]) -> list[CellResult]:
+    """Train an experiment with several sets of values at once.
+
+    Args:
+        experiment: The experiment, with all other values put in; `can_batch` holds for it.
+        cells: For each cell, its values of `BATCHED_KEYS`.
+    """
+    started = time.perf_counter()
+    num_epochs = experiment.table.training.epochs
+    advance = _program(_Program(experiment))
+    records = _Records(experiment, len(cells))
+    lanes = _lanes(experiment, cells)
+    lanes = lanes.take(np.arange(len(cells)))
+    for epoch in range(0, num_epochs + 1, EPOCHS_PER_CALL):
+        varied = lanes.rates, lanes.betas, lanes.seeds
+        out = advance(lanes.params, lanes.optimizer_state, *varied, epoch)
+        lanes.params, lanes.optimizer_state, seen = out
+        records.add(lanes.numbers, epoch, jax.tree.map(np.asarray, seen))
+        running = np.flatnonzero((lanes.numbers >= 0) & ~records.ended[lanes.numbers])
+        if not len(running):
+            break
+        if _size(len(running)) * SHRINK <= len(lanes.numbers):
+            lanes = lanes.take(running)
+    return records.results((time.perf_counter() - started) / len(cells))
+
+
+def _lanes(experiment: Experiment, cells: Sequence[Mapping[str, Any]]) -> _Lanes:
+    """Return the states before the first update."""
+    table = experiment.table
+    beta = getattr(experiment.rule, "beta", 1.0)
+    shapes = experiment.circuit.parameter_shapes()
+    starts: dict[int, dict[str, np.ndarray]] = {}
+    drawn = []
+    for cell in cells:
+        seed = cell.get(SEED, table.seed)
+        if seed not in starts:
+            starts[seed] = experiment.initializer(shapes, np.random.default_rng(seed))
+        drawn.append(starts[seed])
+    params = {name: np.stack([start[name] for start in drawn]) for name in shapes}
+    state = jax.vmap(lambda p: experiment.trainer.init(p).optimizer_state)(params)
+    constrained = jax.vmap(lambda p: experiment.trainer.init(p).params)(params)
+    return _Lanes(
+        np.arange(len(cells)),
+        constrained,
+        state,
+        np.array([cell.get(RATE, table.optimizer.learning_rate) for cell in cells], float),
+        np.array([cell.get(BETA, beta) for cell in cells], float),
+        np.array([cell.get(SEED, table.seed) for cell in cells]),
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Program:
+    """What a compiled batch depends on: the experiment without the values that differ."""
+
+    experiment: Experiment
+
+    def _key(self) -> str:
+        content = self.experiment.table.model_dump(exclude={"seed", "sweep", "goal"})
+        content["optimizer"].pop("learning_rate")
+        content["rule"].pop("beta", None)
+        return repr(content)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Program) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+@functools.lru_cache(maxsize=8)
+def _program(program: _Program):
+    """Return a compiled function that takes a batch some epochs further.
+
+    It returns the states, and by epoch and cell: outputs [V] and convergence of every sample
+    before the update, and whether the conductances after it are positive numbers.
+    """
+    experiment = program.experiment
+    data = experiment.data
+    inputs, targets = jnp.asarray(data.train_inputs), jnp.asarray(data.train_targets)
+
+    def update(params, optimizer_state, rate, beta, seed, epoch):
+        trainer = _trainer(experiment, rate, beta, seed)
+        params, optimizer_state, outputs, converged = trainer.step(
+            params, optimizer_state, inputs, targets, trainer.key(epoch, 0)
+        )
+        good = [(jnp.isfinite(g) & (g > 0.0)).all() for g in params.values()]
+        return params, optimizer_state, (outputs, converged, jnp.stack(good).all())
+
+    @jax.jit
+    def advance(params, optimizer_state, rates, betas, seeds, first):
+        each = (0, 0, 0, 0, 0, None)
+
+        def body(carry, epoch):
+            params, state, seen = jax.vmap(update, each)(
+                carry[0], carry[1], rates, betas, seeds, epoch
+            )
+            return (params, state), seen
+
+        carry, seen = jax.lax.scan(
+            body, (params, optimizer_state), first + jnp.arange(EPOCHS_PER_CALL)
+        )
+        return (*carry, seen)
+
+    return advance
+
+
+def _trainer(experiment: Experiment, rate: Any, beta: Any, seed: Any) -> Trainer:
+    """Return the experiment's trainer with a traced learning rate, beta and seed."""
+    table = experiment.table.optimizer
+    optimizer = make_optimizer(
+        table.kind,
+        rate,
+        num_steps=experiment.table.training.epochs,
+        scale=table.scale,
+        schedule=table.schedule,
+        options=table.options,
+    )
+    rule = copy.copy(experiment.rule)
+    if hasattr(rule, "beta"):
+        # The rule checks its beta when it is built; a traced one has no value to check.
+        object.__setattr__(rule, "beta", beta)
+    return dataclasses.replace(experiment.trainer, optimizer=optimizer, rule=rule, seed=seed)
+
+
+class _Records:
+    """Figures of every cell by epoch, and when and how each ended."""
+
+    def __init__(self, experiment: Experiment, num_cells: int) -> None:
+        self.experiment = experiment
+        self.length = experiment.table.training.epochs + 1
+        names = figure_names(experiment)
+        self.figures = {name: np.full((num_cells, self.length), np.nan) for name in names}
+        self.ended = np.zeros(num_cells, bool)
+        self.learned = np.zeros(num_cells, bool)
+        self.failure: dict[int, tuple[str, str]] = {}
+
+    def add(self, numbers: np.ndarray, first: int, seen: tuple[np.ndarray, ...]) -> None:
+        """Record some epochs of a batch, `epoch cell ...`; cells that have ended take no part."""
+        seen = tuple(part[: self.length - first] for part in seen)
+        figures, unconverged = self._summary(*seen[:2])
+        lanes = np.flatnonzero((numbers >= 0) & ~self.ended[numbers])
+        reached = self._reached(figures)
+        too_many = unconverged > self.experiment.table.training.max_unconverged
+        stopping = too_many | (reached if self.experiment.table.goal.stop else False)
+        # What an update did to the conductances is found at the next epoch.
+        lost = np.concatenate([np.zeros_like(seen[2][:1]), ~seen[2][:-1]]) | (~seen[2] & too_many)
+        stopping |= lost
+        count = len(stopping)
+        ends = np.where(stopping.any(0), stopping.argmax(0), count)
+        for lane in lanes.tolist():
+            cell, end = int(numbers[lane]), int(ends[lane])
+            failed = end < count and bool(too_many[end, lane] or lost[end, lane])
+            upto = end if failed else min(end + 1, count)
+            for name, column in self.figures.items():
+                column[cell, first : first + upto] = figures[name][:upto, lane]
+            if end < count or first + count == self.length:
+                self.ended[cell] = True
+                self.learned[cell] = not failed and bool(reached[min(end, count - 1), lane])
+            if failed:
+                self.failure[cell] = _failure(first + end, bool(lost[end, lane]))
+
+    def _summary(
+        self, outputs: np.ndarray, converged: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return the figures by epoch and cell, and the share of samples that did not converge."""
+        data, cost = self.experiment.data, self.experiment.cost
+        shape = converged.shape
+        targets = np.broadcast_to(data.train_targets, outputs.shape)
+        flat = outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1, targets.shape[-1])
+        counted = converged.sum(-1)
+        some = np.where(counted, counted, np.nan)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            values = np.where(converged, cost.value(*flat).reshape(shape), 0.0)
+            largest = np.where(converged, np.abs(outputs - targets).max(-1), 0.0)
+            figures = {"loss": values.sum(-1) / some, "max_error": largest.max(-1)}
+            figures["max_error"][counted == 0] = np.nan
+        if data.task != "regression":
+            correct = data.correct(*flat).reshape(shape) & converged
+            figures["accuracy"] = correct.mean(-1)
+        return figures, 1.0 - counted / shape[-1]
+
+    def _reached(self, figures: dict[str, np.ndarray]) -> np.ndarray:
+        """Return where the goal's bounds hold, by epoch and cell."""
+        goal = self.experiment.table.goal
+        reached = np.isfinite(figures["loss"])
+        if goal.max_error is not None:
+            reached &= figures["max_error"] < goal.max_error
+        if goal.train_accuracy is not None:
+            reached &= figures["accuracy"] >= goal.train_accuracy
+        return reached
+
+    def results(self, seconds: float) -> list[CellResult]:
+        """Return what became of every cell."""
+        found = []
+        for cell in range(len(self.ended)):
+            columns = {name: table[cell] for name, table in self.figures.items()}
+            status, error = self.failure.get(
+                cell, (final_status(columns["loss"], bool(self.learned[cell])), "")
+            )
+            found.append(CellResult(columns, status, error, seconds))  # pyright: ignore[reportArgumentType]
+        return found
+
+
+def _failure(epoch: int, lost: bool) -> tuple[str, str]:
+    """Return status and words for a cell that could not go on."""
+    if lost:
+        return "diverged", (
+            f"A conductance is no longer a positive number after epoch {epoch}. Add a Box "
+            "constraint or lower the learning rate."
+        )
+    return "unconverged", (
+        f"Too many samples have no operating point in epoch {epoch}. Lower the learning rate, "
+        "tighten the Box constraint, or raise training.max_unconverged to drop them."
+    )

@@ -1,0 +1,44 @@
+import numpy as np
+import xarray as xr
+
+from eqprop_spice.sweeps.figures import decibels, map_panels, save_figures
+
+
+def results() -> xr.Dataset:
+    rng = np.random.default_rng(0)
+    shape = (3, 4, 5)
+    error = np.exp(-np.linspace(0, 4, 11)) * rng.uniform(0.5, 1.0, (*shape, 1))
+    error[..., 6:] = np.nan  # training stopped at the goal
+    status = np.where(rng.random(shape) < 0.7, "learned", "stalled").astype(object)
+    dims = ("alpha", "beta", "start")
+    return xr.Dataset(
+        {"max_error": ((*dims, "epoch"), error), "status": (dims, status)},
+        coords={
+            "alpha": ("alpha", [1e-4, 1e-3, 1e-2], {"units": "S^2/V^2"}),
+            "beta": ("beta", [1e-6, 1e-5, 1e-4, 1e-3], {"units": "S"}),
+        },
+    )
+
+
+def region() -> xr.Dataset:
+    quartiles = {"beta_low": [1e-6, 2e-6, 3e-6], "beta_high": [np.nan] * 3}
+    quartiles["alpha_high"] = [1e-3, 2e-3, 4e-3]
+    return xr.Dataset({name: ("quartile", values) for name, values in quartiles.items()})
+
+
+def test_all_figures_are_drawn(tmp_path):
+    paths = save_figures(results(), tmp_path / "figures", [region()])
+    assert [path.stem for path in paths] == ["errors", "success", "map"]
+    for path in paths:
+        assert path.stat().st_size > 5000
+        assert path.with_suffix(".svg").is_file()
+
+
+def test_a_sweep_over_starts_alone_has_no_map(tmp_path):
+    alone = results().isel(alpha=0, beta=0)
+    assert map_panels(alone) == []
+    assert [path.stem for path in save_figures(alone, tmp_path / "f")] == ["errors", "success"]
+
+
+def test_an_error_of_nothing_has_a_place():
+    np.testing.assert_allclose(decibels(np.array([1.0, 0.1, 0.0])), [0.0, -20.0, -400.0])
