@@ -2,18 +2,24 @@
 
 import dataclasses
 import json
-import math
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from eqprop_spice.console import (
+    RunReporter,
+    SweepReporter,
+    console,
+    errors,
+    print_audit,
+    print_rates,
+    print_results,
+    say,
+)
 from eqprop_spice.errors import ConfigError, ConvergenceError, NetlistError
 
 app = typer.Typer(
@@ -22,79 +28,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Simulate and train analog circuits in ngspice.",
 )
-console = Console()
-errors = Console(stderr=True)
-
-PLAIN_REPORTS = 20
-"""Lines a run prints when it is not on a terminal."""
-
-MAX_ROWS = 60
-"""Rates that a sweep prints."""
-
-RATE_SMOOTHING = 0.2
-"""Share of the newest epoch in the shown samples per second."""
-
 FileArgument = Annotated[Path, typer.Argument(help="An experiment's TOML file.")]
 SetOption = Annotated[
     list[str], typer.Option("--set", help="Override a key: training.epochs=10. Repeatable.")
 ]
-
-
-def _decibels(loss: float) -> float:
-    return 10.0 * math.log10(loss) if loss > 0 else -math.inf
-
-
-def _described(figures: dict[str, float]) -> str:
-    """Return an epoch's figures as a line."""
-    parts = [f"loss {_decibels(figures['loss']):7.2f} dB"]
-    if "accuracy" in figures:
-        parts.append(f"accuracy {100 * figures['accuracy']:5.1f} %")
-    if "test_accuracy" in figures:
-        parts.append(f"test {100 * figures['test_accuracy']:5.1f} %")
-    if figures.get("num_unconverged"):
-        parts.append(f"unconverged {figures['num_unconverged']:.0f}")
-    return "  ".join(parts)
-
-
-class _Reporter:
-    """Shows the epochs: a live bar on a terminal, a few plain lines elsewhere."""
-
-    def __init__(self, epochs: int, num_samples: int) -> None:
-        self._epochs, self._num_samples = epochs, num_samples
-        self._seconds: float | None = None
-        self._live = console.is_terminal
-        self._progress = Progress(
-            TextColumn("epoch {task.completed}/{task.total}"),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not self._live,
-        )
-        self._task = self._progress.add_task("", total=epochs)
-
-    def __enter__(self) -> "_Reporter":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._progress.stop()
-
-    def __call__(self, epoch: int, figures: dict[str, float]) -> None:
-        """Show an epoch."""
-        if self._seconds is None:
-            # A resumed run does not begin at the first epoch.
-            self._seconds = figures["seconds"]
-            self._progress.reset(self._task, completed=epoch - 1)
-        # The first epochs compile; a running mean forgets them.
-        self._seconds += RATE_SMOOTHING * (figures["seconds"] - self._seconds)
-        rate = self._num_samples / max(self._seconds, 1e-9)
-        line = f"{_described(figures)}  {rate:,.0f} samples/s"
-        if self._live:
-            self._progress.update(self._task, completed=epoch, description=line)
-        elif epoch == 1 or epoch == self._epochs or epoch % -(-self._epochs // PLAIN_REPORTS) == 0:
-            print(f"epoch {epoch}/{self._epochs}  {line}", flush=True)
 
 
 @app.command()
@@ -121,34 +58,21 @@ def train(
         chosen = [*assignments, *([f"seed={seed}"] if seed is not None else [])]
         experiment = Experiment.load(file, chosen)
         run = Run.create(experiment, out)
-    _say(f"run folder: {run.path}", errors)
-    reporter = _Reporter(experiment.table.training.epochs, len(experiment.data.train_inputs))
+    say(f"run folder: {run.path}", errors)
+    reporter = RunReporter(experiment.table.training.epochs, len(experiment.data.train_inputs))
     try:
         with reporter:
             run = train_run(resume=run.path, progress=reporter)
     except KeyboardInterrupt:
-        _say(f"Interrupted. Continue with: eqprop-spice train --resume {run.path}", errors)
+        say(f"Interrupted. Continue with: eqprop-spice train --resume {run.path}", errors)
         raise typer.Exit(130) from None
     except OSError as error:
         raise ConfigError(
             f"{run.path} cannot be written: {error}. The previous checkpoint is intact; free some "
             f"space and continue with: eqprop-spice train --resume {run.path}"
         ) from error
-    _print_results(run.results)
-    _say(f"figures, netlists and history: {run.path}")
-
-
-def _say(text: str, where: Console = console) -> None:
-    """Print a line as it is: no wrapping, and no markup in the brackets of a path."""
-    where.print(text, highlight=False, soft_wrap=True, markup=False)
-
-
-def _print_results(results: dict[str, Any]) -> None:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in results.items():
-        shown = f"{value:.6g}" if isinstance(value, float) else str(value)
-        table.add_row(name, shown)
-    console.print(table)
+    print_results(run.results)
+    say(f"figures, netlists and history: {run.path}")
 
 
 @app.command()
@@ -201,10 +125,10 @@ def show(
     if as_json:
         print(json.dumps(run.results, indent=2))
         return
-    _print_results(run.results)
+    print_results(run.results)
     if run.results["finished"]:
         for path in save_figures(run.history, run.final, run.path / "figures"):
-            _say(str(path))
+            say(str(path))
 
 
 @app.command()
@@ -221,55 +145,7 @@ def verify(
     if as_json:
         print(json.dumps(result, indent=2))
     else:
-        _print_results(result)
-
-
-class _SweepReporter:
-    """Shows how many cells are done: a live bar on a terminal, a few plain lines elsewhere."""
-
-    def __init__(self, num_cells: int) -> None:
-        self._num_cells, self._shown = num_cells, -1
-        self._live = console.is_terminal
-        self._progress = Progress(
-            TextColumn("cells {task.completed}/{task.total}"),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            console=errors,
-            transient=True,
-            disable=not self._live,
-        )
-        self._task = self._progress.add_task("", total=num_cells)
-
-    def __enter__(self) -> "_SweepReporter":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._progress.stop()
-
-    def __call__(self, done: int, counts: Mapping[str, int]) -> None:
-        """Show the cells done, and of them those that learned and those that failed."""
-        failed = counts["unconverged"] + counts["crashed"]
-        line = f"learned {counts['learned']}  failed {failed}"
-        step = max(self._num_cells // PLAIN_REPORTS, 1)
-        if self._live:
-            self._progress.update(self._task, completed=done, description=line)
-        elif done // step > self._shown // step or (done == self._num_cells > self._shown):
-            _say(f"cells {done}/{self._num_cells}  {line}", errors)
-        self._shown = done
-
-
-def _print_rates(rows: list[dict[str, Any]]) -> None:
-    """Print how many starts learn for every combination of the other axes."""
-    table = Table(box=None, pad_edge=False)
-    for name in rows[0]:
-        table.add_column(name, justify="right")
-    for row in rows[:MAX_ROWS]:
-        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
-    console.print(table)
-    if len(rows) > MAX_ROWS:
-        _say(f"... and {len(rows) - MAX_ROWS} more; --json lists them")
+        print_results(result)
 
 
 @app.command()
@@ -309,12 +185,12 @@ def sweep(
             if not (sys.stdin.isatty() and typer.confirm(question + " Start it?")):
                 raise ConfigError(f"{question} Give --yes to start it, or fewer values.")
         store = commands.new_store(planned, out)
-    _say(f"folder of the sweep: {store.path}", errors)
+    say(f"folder of the sweep: {store.path}", errors)
     try:
-        with _SweepReporter(store.sweep.num_cells) as reporter:
+        with SweepReporter(store.sweep.num_cells) as reporter:
             commands.run(store, scheduler=scheduler, num_workers=workers, progress=reporter)
     except KeyboardInterrupt:
-        _say(f"Interrupted. Continue with: eqprop-spice sweep --resume {store.path}", errors)
+        say(f"Interrupted. Continue with: eqprop-spice sweep --resume {store.path}", errors)
         raise typer.Exit(130) from None
     except OSError as error:
         raise ConfigError(
@@ -325,10 +201,10 @@ def sweep(
     if as_json:
         print(json.dumps(result, indent=2))
         return
-    _print_rates(result.pop("rates"))
-    _print_results(result)
+    print_rates(result.pop("rates"))
+    print_results(result)
     for path in commands.save_figures(store):
-        _say(str(path))
+        say(str(path))
 
 
 @app.command()
@@ -367,72 +243,9 @@ def audit(
     if as_json:
         print(report)
     else:
-        _print_audit(found.to_dict())
-        _say(f"figures and report: {folder}")
+        print_audit(found.to_dict())
+        say(f"figures and report: {folder}")
     raise typer.Exit(0 if found.verdict == OK else 1)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
-def _print_audit(report: dict[str, Any]) -> None:
-    """Print an audit's report for a reader."""
-    for title, section in (
-        ("the references, against the adjoint", "references"),
-        ("the estimates, against the adjoint", "estimates"),
-    ):
-        columns = ("cosine", "norm_ratio", "relative_error", "largest_error")
-        table = Table("gradient", "layer", *(c.replace("_", " ") for c in columns), title=title)
-        for label, layers in report[section].items():
-            for i, (layer, c) in enumerate(layers.items()):
-                shown = (_number(c[k]) for k in columns)
-                table.add_row(label if i == 0 else "", layer, *shown)
-        console.print(table)
-    table = Table("cause", *report["varied"], title="error budget: share of each layer's gradient")
-    for stage, shares in report["budget"].items():
-        table.add_row(stage, *(_number(v) for v in shares.values()))
-    console.print(table)
-    table = Table("rule", "order", "noise x beta", "best beta", "range", title="nudge [S]")
-    for label, curve in report["scans"].items():
-        window = "none" if curve["window"] is None else " ... ".join(map(_number, curve["window"]))
-        table.add_row(label, *(_number(curve[k]) for k in ("slope", "noise", "best")), window)
-    console.print(table)
-    _print_circuit(report)
-    for remark in report["remarks"]:
-        _say(f"remark: {remark}")
-    for cause in report["causes"]:
-        _say(f"cause: {cause['code']}. {cause['finding']}\n  remedy: {cause['remedy']}")
-    _say(f"verdict: {report['verdict']}")
-
-
-def _print_circuit(report: dict[str, Any]) -> None:
-    """Print what an audit found of the circuit itself."""
-    weights, unique = report["weights"], report["uniqueness"]
-    if weights is None:
-        lines = [f"no reciprocity weights exist; asymmetry {_number(report['asymmetry'])}"]
-    else:
-        values = "; ".join(f"{k} {', '.join(map(_number, v))}" for k, v in weights.items())
-        lines = [f"reciprocity weights: {values}"]
-    lines.append(
-        f"largest error of a voltage by the configured solver: {_number(report['solver_error'])} V"
-    )
-    lines.append(
-        f"operating points per sample: {unique['most_points']} found from {unique['num_starts']} "
-        f"starts; a single one is {'' if unique['guaranteed'] else 'not '}guaranteed"
-    )
-    table = Table("power [W]", *report["power"], title="where the power goes")
-    for kind in report["power"]["free"]["powers"]:
-        table.add_row(kind, *(_number(p["powers"][kind]) for p in report["power"].values()))
-    table.add_row("sum / magnitudes", *(_number(p["tellegen"]) for p in report["power"].values()))
-    for label, key in (
-        ("co-content slope - w dV^2/2", "co_content_slope_error"),
-        ("dissipation slope - dV^2", "dissipation_slope_error"),
-    ):
-        table.add_row(label, *(_number(p[key]) for p in report["power"].values()))
-    console.print(table)
-    for line in lines:
-        _say(line)
 
 
 @app.command()

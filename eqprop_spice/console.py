@@ -1,0 +1,203 @@
+"""What the command line shows: progress of runs and sweeps, results and reports."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+console = Console()
+errors = Console(stderr=True)
+
+PLAIN_REPORTS = 20
+"""Lines a run prints when it is not on a terminal."""
+
+MAX_ROWS = 60
+"""Rates that a sweep prints."""
+
+RATE_SMOOTHING = 0.2
+"""Share of the newest epoch in the shown samples per second."""
+
+
+def say(text: str, where: Console = console) -> None:
+    """Print a line as it is: no wrapping, and no markup in the brackets of a path."""
+    where.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def _decibels(loss: float) -> float:
+    return 10.0 * math.log10(loss) if loss > 0 else -math.inf
+
+
+def _described(figures: dict[str, float]) -> str:
+    """Return an epoch's figures as a line."""
+    parts = [f"loss {_decibels(figures['loss']):7.2f} dB"]
+    if "accuracy" in figures:
+        parts.append(f"accuracy {100 * figures['accuracy']:5.1f} %")
+    if "test_accuracy" in figures:
+        parts.append(f"test {100 * figures['test_accuracy']:5.1f} %")
+    if figures.get("num_unconverged"):
+        parts.append(f"unconverged {figures['num_unconverged']:.0f}")
+    return "  ".join(parts)
+
+
+class RunReporter:
+    """Shows the epochs: a live bar on a terminal, a few plain lines elsewhere."""
+
+    def __init__(self, epochs: int, num_samples: int) -> None:
+        self._epochs, self._num_samples = epochs, num_samples
+        self._seconds: float | None = None
+        self._live = console.is_terminal
+        self._progress = Progress(
+            TextColumn("epoch {task.completed}/{task.total}"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task = self._progress.add_task("", total=epochs)
+
+    def __enter__(self) -> "RunReporter":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._progress.stop()
+
+    def __call__(self, epoch: int, figures: dict[str, float]) -> None:
+        """Show an epoch."""
+        if self._seconds is None:
+            # A resumed run does not begin at the first epoch.
+            self._seconds = figures["seconds"]
+            self._progress.reset(self._task, completed=epoch - 1)
+        # The first epochs compile; a running mean forgets them.
+        self._seconds += RATE_SMOOTHING * (figures["seconds"] - self._seconds)
+        rate = self._num_samples / max(self._seconds, 1e-9)
+        line = f"{_described(figures)}  {rate:,.0f} samples/s"
+        if self._live:
+            self._progress.update(self._task, completed=epoch, description=line)
+        elif epoch == 1 or epoch == self._epochs or epoch % -(-self._epochs // PLAIN_REPORTS) == 0:
+            print(f"epoch {epoch}/{self._epochs}  {line}", flush=True)
+
+
+class SweepReporter:
+    """Shows how many cells are done: a live bar on a terminal, a few plain lines elsewhere."""
+
+    def __init__(self, num_cells: int) -> None:
+        self._num_cells, self._shown = num_cells, -1
+        self._live = console.is_terminal
+        self._progress = Progress(
+            TextColumn("cells {task.completed}/{task.total}"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            console=errors,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task = self._progress.add_task("", total=num_cells)
+
+    def __enter__(self) -> "SweepReporter":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._progress.stop()
+
+    def __call__(self, done: int, counts: Mapping[str, int]) -> None:
+        """Show the cells done, and of them those that learned and those that failed."""
+        failed = counts["unconverged"] + counts["crashed"]
+        line = f"learned {counts['learned']}  failed {failed}"
+        step = max(self._num_cells // PLAIN_REPORTS, 1)
+        if self._live:
+            self._progress.update(self._task, completed=done, description=line)
+        elif done // step > self._shown // step or (done == self._num_cells > self._shown):
+            say(f"cells {done}/{self._num_cells}  {line}", errors)
+        self._shown = done
+
+
+def print_results(results: dict[str, Any]) -> None:
+    """Print figures by name."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in results.items():
+        shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+        table.add_row(name, shown)
+    console.print(table)
+
+
+def print_rates(rows: list[dict[str, Any]]) -> None:
+    """Print how many starts learn for every combination of the other axes."""
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name, justify="right")
+    for row in rows[:MAX_ROWS]:
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    console.print(table)
+    if len(rows) > MAX_ROWS:
+        say(f"... and {len(rows) - MAX_ROWS} more; --json lists them")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def print_audit(report: dict[str, Any]) -> None:
+    """Print an audit's report for a reader."""
+    for title, section in (
+        ("the references, against the adjoint", "references"),
+        ("the estimates, against the adjoint", "estimates"),
+    ):
+        columns = ("cosine", "norm_ratio", "relative_error", "largest_error")
+        table = Table("gradient", "layer", *(c.replace("_", " ") for c in columns), title=title)
+        for label, layers in report[section].items():
+            for i, (layer, c) in enumerate(layers.items()):
+                shown = (_number(c[k]) for k in columns)
+                table.add_row(label if i == 0 else "", layer, *shown)
+        console.print(table)
+    table = Table("cause", *report["varied"], title="error budget: share of each layer's gradient")
+    for stage, shares in report["budget"].items():
+        table.add_row(stage, *(_number(v) for v in shares.values()))
+    console.print(table)
+    table = Table("rule", "order", "noise x beta", "best beta", "range", title="nudge [S]")
+    for label, curve in report["scans"].items():
+        window = "none" if curve["window"] is None else " ... ".join(map(_number, curve["window"]))
+        table.add_row(label, *(_number(curve[k]) for k in ("slope", "noise", "best")), window)
+    console.print(table)
+    _print_circuit(report)
+    for remark in report["remarks"]:
+        say(f"remark: {remark}")
+    for cause in report["causes"]:
+        say(f"cause: {cause['code']}. {cause['finding']}\n  remedy: {cause['remedy']}")
+    say(f"verdict: {report['verdict']}")
+
+
+def _print_circuit(report: dict[str, Any]) -> None:
+    """Print what an audit found of the circuit itself."""
+    weights, unique = report["weights"], report["uniqueness"]
+    if weights is None:
+        lines = [f"no reciprocity weights exist; asymmetry {_number(report['asymmetry'])}"]
+    else:
+        values = "; ".join(f"{k} {', '.join(map(_number, v))}" for k, v in weights.items())
+        lines = [f"reciprocity weights: {values}"]
+    lines.append(
+        f"largest error of a voltage by the configured solver: {_number(report['solver_error'])} V"
+    )
+    lines.append(
+        f"operating points per sample: {unique['most_points']} found from {unique['num_starts']} "
+        f"starts; a single one is {'' if unique['guaranteed'] else 'not '}guaranteed"
+    )
+    table = Table("power [W]", *report["power"], title="where the power goes")
+    for kind in report["power"]["free"]["powers"]:
+        table.add_row(kind, *(_number(p["powers"][kind]) for p in report["power"].values()))
+    table.add_row("sum / magnitudes", *(_number(p["tellegen"]) for p in report["power"].values()))
+    for label, key in (
+        ("co-content slope - w dV^2/2", "co_content_slope_error"),
+        ("dissipation slope - dV^2", "dissipation_slope_error"),
+    ):
+        table.add_row(label, *(_number(p[key]) for p in report["power"].values()))
+    console.print(table)
+    for line in lines:
+        say(line)
