@@ -7,6 +7,7 @@ between lies the range to use; where there is none, the solver has to be tighten
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -14,8 +15,11 @@ from jaxtyping import Float
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.comparison import worst_error
+from eqprop_spice.costs.base import AbstractCost
 from eqprop_spice.groups import Product
-from eqprop_spice.rules.base import Estimate
+from eqprop_spice.rules.base import AbstractRule, Estimate
+from eqprop_spice.rules.small_signal import SmallSignal
+from eqprop_spice.substrates.network import Network
 
 TARGET_ERROR = 1e-2
 """Relative error of the worst layer that a recommended beta stays below."""
@@ -24,6 +28,9 @@ DECADES = (-10, 1)
 """Nudges are scanned over these decades relative to the conductance at an output."""
 
 PER_DECADE = 2
+
+SCANNED_SAMPLES = 16
+"""Samples that a rule is scanned on."""
 
 LINEAR_ERROR = 0.3
 """Above this error the leading order of the bias is no longer what is measured."""
@@ -99,6 +106,36 @@ def scan(
         float(betas[lowest]),
         _window(betas, errors, lowest),
     )
+
+
+def scan_rule(
+    rule: AbstractRule,
+    network: Network,
+    params: Mapping[str, Array],
+    inputs: Float[Array, "batch input"],
+    targets: Float[Array, "batch output"],
+    *,
+    cost: AbstractCost,
+) -> BetaScan:
+    """Scan the beta of a rule on the first samples, against its small-signal limit.
+
+    Args:
+        rule: A rule with a field `beta`.
+        network: What learns; its weights are in both, so they make no difference.
+        params: Conductances [S] by group name.
+        inputs: Source voltages [V].
+        targets: Targets [V].
+        cost: The cost of one output vector.
+    """
+    arrays = {name: np.asarray(values, float) for name, values in params.items()}
+    some = (arrays, inputs[:SCANNED_SAMPLES], targets[:SCANNED_SAMPLES], cost)
+
+    def estimate(beta: float) -> Estimate:
+        changes: dict[str, Any] = {"beta": beta}
+        return dataclasses.replace(rule, **changes)(network, *some)
+
+    limit = SmallSignal()(network, *some).gradient
+    return scan(estimate, limit, beta_grid(network.circuit, arrays))
 
 
 def _slope(betas: np.ndarray, errors: np.ndarray, lowest: int) -> float | None:

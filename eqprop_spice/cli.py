@@ -90,7 +90,8 @@ def netlist(
     Given a run folder instead of a file, the conductances are those of its last checkpoint.
     """
     from eqprop_spice.experiment import Experiment
-    from eqprop_spice.run import Run, trained_netlists
+    from eqprop_spice.netlists import trained_netlists
+    from eqprop_spice.run import Run
 
     if phase not in ("free", "nudged"):
         raise ConfigError(f"--phase is '{phase}'; it must be free or nudged.")

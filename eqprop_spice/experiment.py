@@ -12,7 +12,7 @@ import numpy as np
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from eqprop_spice.beta_scan import TARGET_ERROR, beta_grid, scan
+from eqprop_spice.beta_scan import TARGET_ERROR, scan_rule
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.components import (
     arguments_model,
@@ -32,7 +32,6 @@ from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.nonidealities.base import AbstractNonideality
 from eqprop_spice.optimizers import Scale, Schedule, make_optimizer
 from eqprop_spice.overrides import assign, override
-from eqprop_spice.rules.small_signal import SmallSignal
 from eqprop_spice.substrates.network import Network
 from eqprop_spice.toml_lines import line_of
 from eqprop_spice.training import Trainer
@@ -42,8 +41,6 @@ AUTO = "auto"
 
 NEGLIGIBLE = 1e-6
 """Stands for the beta that is to be chosen while the rest is checked [S]."""
-
-SCANNED_SAMPLES = 16
 
 ROOT_TABLE = "the top level"
 
@@ -196,23 +193,10 @@ class Experiment:
         return experiment._with_chosen_beta() if table.rule.get("beta") == AUTO else experiment
 
     def _with_chosen_beta(self) -> "Experiment":
-        """Return the experiment with the beta of the smallest error at the start, as a number.
-
-        Raises:
-            ConfigError: If the solver is too coarse for any.
-        """
-        params = {
-            k: np.asarray(v) for k, v in self.trainer.init(self.initial_params()).params.items()
-        }
-        inputs, targets = (
-            a[:SCANNED_SAMPLES] for a in (self.data.train_inputs, self.data.train_targets)
-        )
-        arguments = (self.network, params, inputs, targets, self.cost)
-        found = scan(
-            lambda beta: dataclasses.replace(self.rule, beta=beta)(*arguments),
-            SmallSignal()(*arguments).gradient,
-            beta_grid(self.circuit, params),
-        )
+        """Return the experiment with the beta of the smallest error at the start, as a number."""
+        params = self.trainer.init(self.initial_params()).params
+        inputs, targets = self.data.train_inputs, self.data.train_targets
+        found = scan_rule(self.rule, self.network, params, inputs, targets, cost=self.cost)
         if found.window is None:
             raise ConfigError(
                 f"{self._at('rule', 'beta')}: no beta keeps the estimate within "
@@ -231,10 +215,10 @@ class Experiment:
             self.rule.check_cost(self.cost)
         except ConfigError as error:
             raise ConfigError(f"{self._at('cost')}: {error}") from error
-        if self.network.needs_key and isinstance(self.rule, SmallSignal):
+        if self.network.needs_key and not self.rule.bears_read_noise:
             raise ConfigError(
-                f"{self._at('rule')}: the small-signal rule reads no nudged voltages that could "
-                "have noise. Use equilibrium_propagation.EquilibriumPropagation with read noise."
+                f"{self._at('rule', 'kind')}: this rule does not compare readings that could be "
+                "noisy. Use equilibrium_propagation.EquilibriumPropagation with read noise."
             )
         if self.table.goal.test_accuracy is not None and not len(self.data.test_inputs):
             raise ConfigError(

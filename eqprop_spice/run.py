@@ -25,16 +25,12 @@ from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment import Experiment
 from eqprop_spice.files import new_folder, write_atomically
 from eqprop_spice.history import History
-from eqprop_spice.phases import Free
-from eqprop_spice.spice.netlist import netlist
+from eqprop_spice.netlists import SHOWN_SAMPLES, trained_netlists
 from eqprop_spice.training import TrainingState
 
 CHECKPOINT_SECONDS = 10.0
 """At most this much work is done again after a crash. Training is deterministic, so it is done
 again exactly."""
-
-MAX_SHOWN_SAMPLES = 500
-"""Training samples whose final voltages are kept for the figures."""
 
 Progress = Callable[[int, dict[str, float]], None]
 """Called after every epoch with its number and figures."""
@@ -360,39 +356,10 @@ def _netcdf(dataset: xr.Dataset) -> bytes:
     return bytes(dataset.to_netcdf(engine="scipy"))
 
 
-def trained_netlists(
-    experiment: Experiment, params: dict[str, Any], *, sample: int = 0
-) -> dict[str, str]:
-    """Return the netlists of a training sample in the free and the nudged phase."""
-    arrays = {name: np.asarray(value) for name, value in params.items()}
-    data, circuit = experiment.data, experiment.circuit
-    rows = slice(sample, sample + 1)
-    inputs, targets = data.train_inputs[rows], data.train_targets[rows]
-    # Among its neighbors: the native engine has compiled the solution of a block this size.
-    first = sample - sample % MAX_SHOWN_SAMPLES
-    block = data.train_inputs[first : first + MAX_SHOWN_SAMPLES]
-    settled = experiment.trainer.settle_all(params, block)
-    free = jax.tree.map(lambda a: a[sample - first : sample - first + 1], settled)
-    arrays = experiment.network.devices(arrays)
-    outputs = np.asarray(circuit.outputs(free.voltages))
-    title = f"{experiment.table.name} sample {sample}"
-    texts = {"free": netlist(circuit, arrays, inputs[0], Free(), title=title)}
-    displacement = experiment.rule.displacement(outputs, targets, experiment.cost)
-    if displacement is None:
-        nudged = experiment.rule.nudged_phase(outputs, targets, experiment.cost)
-        texts["nudged"] = netlist(circuit, arrays, inputs[0], nudged, title=title)
-    else:
-        held = np.asarray(experiment.network.held_voltages(free, displacement))[0]
-        extended = np.concatenate([inputs[0], held])
-        title += " with its outputs held"
-        texts["nudged"] = netlist(circuit.clamped, arrays, extended, Free(), title=title)
-    return texts
-
-
 def _final_state(experiment: Experiment, state: TrainingState) -> xr.Dataset:
     """Return outputs, targets and hidden voltages of training samples."""
     data, circuit = experiment.data, experiment.circuit
-    inputs = data.train_inputs[:MAX_SHOWN_SAMPLES]
+    inputs = data.train_inputs[:SHOWN_SAMPLES]
     point = experiment.trainer.settle_all(state.params, inputs)
     outputs = np.asarray(circuit.outputs(point.voltages))
     free = circuit.free_nodes
@@ -401,7 +368,7 @@ def _final_state(experiment: Experiment, state: TrainingState) -> xr.Dataset:
             "output": (("sample", "output_index"), outputs, {"units": "V"}),
             "target": (
                 ("sample", "output_index"),
-                data.train_targets[:MAX_SHOWN_SAMPLES],
+                data.train_targets[:SHOWN_SAMPLES],
                 {"units": "V"},
             ),
             "voltage": (("sample", "node"), np.asarray(point.voltages)[:, free], {"units": "V"}),

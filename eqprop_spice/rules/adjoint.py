@@ -14,6 +14,11 @@ class Adjoint(AbstractRule):
     returns $dC/dg = -\lambda^T \partial f/\partial g$. It needs neither a nudge nor reciprocity.
     """
 
+    @property
+    def bears_read_noise(self) -> bool:
+        """No: the adjoint is computed, not read."""
+        return False
+
     def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
         """Return the gradient; see `AbstractRule`."""
         (free,) = substrate.settle(params, inputs, [Free()])

@@ -53,6 +53,11 @@ class AbstractRule:
         """
         raise NotImplementedError
 
+    @property
+    def bears_read_noise(self) -> bool:
+        """Whether the rule reads every phase it compares, so that readings may be noisy."""
+        return True
+
     def check_cost(self, cost: AbstractCost) -> None:
         """Refuse a cost that this rule cannot nudge along; most rules take any.
 

@@ -17,6 +17,11 @@ class ContrastiveLearning(AbstractRule):
         Movellan (1991); Scellier et al. (2023), arXiv:2312.15103.
     """
 
+    @property
+    def bears_read_noise(self) -> bool:
+        """No: held outputs are set, not read."""
+        return False
+
     def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
         """Return the contrast; see `AbstractRule`."""
         (free,) = substrate.settle(params, inputs, [Free()])

@@ -40,6 +40,11 @@ class CoupledLearning(AbstractRule):
                 'the target set variant = "negative".'
             )
 
+    @property
+    def bears_read_noise(self) -> bool:
+        """No: held outputs are set from a reading; noise there is another model."""
+        return False
+
     def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
         """Return the contrast; see `AbstractRule`."""
         (free,) = substrate.settle(params, inputs, [Free()])

@@ -15,6 +15,11 @@ class SmallSignal(AbstractRule):
     reciprocal circuit this equals the exact gradient.
     """
 
+    @property
+    def bears_read_noise(self) -> bool:
+        """No: the small-signal response is computed, not read."""
+        return False
+
     def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
         """Return the gradient; see `AbstractRule`."""
         (free,) = substrate.settle(params, inputs, [Free()])

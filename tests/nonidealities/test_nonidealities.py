@@ -9,8 +9,9 @@ import pytest
 
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment import Experiment
+from eqprop_spice.netlists import trained_netlists
 from eqprop_spice.phases import Free
-from eqprop_spice.run import train, trained_netlists
+from eqprop_spice.run import train
 from eqprop_spice.spice.netlist import netlist
 from eqprop_spice.sweeps.batch import run_batch
 from eqprop_spice.sweeps.cell import run_cell
@@ -194,6 +195,15 @@ def test_bad_values_are_refused(name, values, message):
         experiment(name, **{f"nonidealities.0.{k}": v for k, v in values.items()})
 
 
-def test_the_small_signal_rule_has_no_noisy_reading():
-    with pytest.raises(ConfigError, match="reads no nudged voltages"):
-        experiment("noise", rule={"kind": "small_signal.SmallSignal"})
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "small_signal.SmallSignal",
+        "adjoint.Adjoint",
+        "coupled_learning.CoupledLearning",
+        "contrastive_learning.ContrastiveLearning",
+    ],
+)
+def test_rules_that_compare_no_readings_refuse_noise(kind):
+    with pytest.raises(ConfigError, match="does not compare readings"):
+        experiment("noise", rule={"kind": kind})

@@ -11,6 +11,7 @@ from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice import NgSpice
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment import Experiment
+from eqprop_spice.netlists import trained_netlists
 from eqprop_spice.phases import Force, Free
 from eqprop_spice.power import co_contents
 from eqprop_spice.reciprocity import branch_weights
@@ -18,7 +19,6 @@ from eqprop_spice.rules.adjoint import Adjoint
 from eqprop_spice.rules.base import AbstractRule
 from eqprop_spice.rules.contrastive_learning import ContrastiveLearning
 from eqprop_spice.rules.coupled_learning import CoupledLearning
-from eqprop_spice.run import trained_netlists
 from eqprop_spice.substrates.network import Network
 from tests.circuits import Kind, Layered, central_difference, run_ngspice
 
