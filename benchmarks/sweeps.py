@@ -54,6 +54,10 @@ def swept(sweep: Sweep, num_workers: int) -> tuple[float, float]:
     return (steady[-1][1] - steady[0][1]) / (steady[-1][0] - steady[0][0]), within
 
 
+LONG_EPOCHS = 350
+"""Updates of the longer cells, which show what more workers bring where cells take their time."""
+
+
 def main() -> None:
     """Measure in turn."""
     sweep = cells_of(30)
@@ -67,6 +71,9 @@ def main() -> None:
     print(f"sweep, one worker   {1e3 * one[0]:6.1f} ms per cell, {1e3 * one[1]:.1f} ms within it")
     print(f"sweep, two workers  {1e3 * two[0]:6.1f} ms per cell, {1e3 * two[1]:.1f} ms within it")
     print(f"overhead            {100 * (one[0] / loop - 1):6.1f} % over the plain loop")
+    print(f"one to two workers  {one[0] / two[0]:6.2f} times")
+    one, two = (swept(cells_of(LONG_EPOCHS), workers) for workers in (1, 2))
+    print(f"longer cells        {1e3 * one[0]:6.1f} ms per cell, two workers {1e3 * two[0]:.1f} ms")
     print(f"one to two workers  {one[0] / two[0]:6.2f} times")
 
 
