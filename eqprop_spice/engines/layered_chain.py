@@ -36,12 +36,26 @@ class Coupling:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Ending:
+    """A dense group from a layer to fixed nodes, such as outputs that are held.
+
+    Attributes:
+        coupling: How its rows are driven.
+        columns: Where the fixed nodes it ends at stand in `Circuit.fixed_nodes`.
+    """
+
+    coupling: Coupling
+    columns: Int[np.ndarray, " column"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class ChainLayer:
     r"""The free nodes that one or more dense groups end at.
 
     Attributes:
         nodes: Their indices in the circuit.
         couplings: The dense groups.
+        endings: The dense groups that lead from the layer to fixed nodes.
         diodes: The diodes from each node to fixed nodes.
         ratios: $\kappa/A$ of each node's amplifiers; 1 without an amplifier.
         weights: Reciprocity weight of each node.
@@ -49,6 +63,7 @@ class ChainLayer:
 
     nodes: Int[np.ndarray, " node"]
     couplings: tuple[Coupling, ...]
+    endings: tuple[Ending, ...]
     diodes: tuple[DiodeSlot, ...]
     ratios: Float[np.ndarray, " node"]
     weights: Float[np.ndarray, " node"]
@@ -61,11 +76,12 @@ class ChainLayer:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Chain:
-    """Layers in a row; the last one holds the outputs.
+    """Layers in a row; the last one holds the outputs, unless sources hold them.
 
     Attributes:
         layers: The layers, from the inputs to the outputs.
-        incidence: +1 and -1 where an output is read, `output node` of the last layer.
+        incidence: +1 and -1 where an output is read, `output node` of the last layer; zero for
+            nodes that sources hold.
         column_of_node: Where each node of the circuit stands in the row
             `fixed nodes | nodes of each layer | followers`.
     """
@@ -83,7 +99,7 @@ def recognize(circuit: Circuit) -> Chain | None:
     """Return the circuit's chain of layers, or None if it has another structure.
 
     The layered plan needs: resistors in dense groups only, each from fixed nodes and the followers
-    of one layer to all nodes of the next; diodes from layers to constant sources; one ratio
+    of one layer to all nodes of the next, or to fixed nodes; diodes from layers to constant sources; one ratio
     kappa/A per node; amplifiers without offset; and reciprocity weights that are positive, or
     alternate in sign from layer to layer, so that Newton's method on every second layer is convex.
     """
@@ -102,11 +118,15 @@ def _recognize(circuit: Circuit) -> Chain:
     _require(all(np.all(np.asarray(a.offsets) == 0.0) for a in circuit.amplifiers))
     sets: list[np.ndarray] = []
     groups_of: list[list[Group]] = []
+    ending_groups: list[Group] = []
     layer_of = np.full(circuit.num_nodes, -1)
     position_of = np.full(circuit.num_nodes, -1)
     for group in circuit.trainable_groups:
         _require(isinstance(group.device, Resistor) and isinstance(group.layout, Product))
         second = group.layout.second
+        if circuit.is_fixed[second].all():
+            ending_groups.append(group)
+            continue
         known = int(layer_of[second[0]])
         if known >= 0:
             _require(np.array_equal(sets[known], second))
@@ -121,14 +141,25 @@ def _recognize(circuit: Circuit) -> Chain:
     _require(int((layer_of >= 0).sum()) == len(circuit.free_nodes))
     drivers = _Drivers(circuit, position_of, layer_of)
     order = _order(drivers, groups_of)
+    ending_groups_of = _by_layer(drivers, ending_groups, len(sets))
     incidence = _incidence(circuit, sets[order[-1]], position_of)
     slots = _diode_slots(circuit, layer_of, position_of, sets)
     couplings = [tuple(drivers.coupling(g) for g in groups_of[i]) for i in order]
-    ratios = [drivers.ratios(sets[i], groups_of[j]) for i, j in itertools.pairwise(order)]
-    ratios.append(np.ones(len(sets[order[-1]])))
+    following = [*(groups_of[i] for i in order[1:]), []]
+    driven = [
+        [*groups, *ending_groups_of[i]] for i, groups in zip(order, following, strict=True)
+    ]
+    ratios = [drivers.ratios(sets[i], groups) for i, groups in zip(order, driven, strict=True)]
     weights = _weights(ratios)
     layers = tuple(
-        ChainLayer(sets[i], couplings[k], tuple(slots[i]), ratios[k], weights[k])
+        ChainLayer(
+            sets[i],
+            couplings[k],
+            tuple(drivers.ending(g) for g in ending_groups_of[i]),
+            tuple(slots[i]),
+            ratios[k],
+            weights[k],
+        )
         for k, i in enumerate(order)
     )
     return Chain(layers, incidence, _columns(circuit, layers))
@@ -172,6 +203,10 @@ class _Drivers:
             self.gain[driven],
         )
 
+    def ending(self, group: Group) -> Ending:
+        """Return a group that leads to fixed nodes."""
+        return Ending(self.coupling(group), self.column[group.layout.second])
+
     def ratios(self, nodes: np.ndarray, next_groups: list[Group]) -> np.ndarray:
         """Return kappa/A of each node's amplifiers, which must agree."""
         ratios = np.full(len(nodes), np.nan)
@@ -187,6 +222,18 @@ class _Drivers:
         # A node that drives nothing has no ratio of its own; its neighbors' keeps layers uniform.
         known = ratios[~np.isnan(ratios)]
         return np.where(np.isnan(ratios), known[0] if len(known) else 1.0, ratios)
+
+
+def _by_layer(drivers: _Drivers, groups: list[Group], num_layers: int) -> list[list[Group]]:
+    """Return the groups that lead to fixed nodes by the layer that drives them."""
+    of_layer: list[list[Group]] = [[] for _ in range(num_layers)]
+    for group in groups:
+        previous = drivers.previous_layers(group)
+        _require(len(previous) <= 1 and -1 not in previous)
+        # A group between fixed nodes carries currents that concern no unknown.
+        for layer in previous:
+            of_layer[layer].append(group)
+    return of_layer
 
 
 def _order(drivers: _Drivers, groups_of: list[list[Group]]) -> list[int]:
@@ -214,7 +261,7 @@ def _incidence(circuit: Circuit, last: np.ndarray, position_of: np.ndarray) -> n
     members = set(last.tolist())
     for sign, nodes in zip((1.0, -1.0), circuit.output_nodes.T, strict=True):
         for row, node in enumerate(nodes.tolist()):
-            if node != GROUND:
+            if not circuit.is_fixed[node]:
                 _require(node in members)
                 incidence[row, position_of[node]] += sign
     return incidence
@@ -269,8 +316,8 @@ def _diode_slots(
 
 
 def _weights(ratios: list[np.ndarray]) -> list[np.ndarray]:
-    r"""Return the weights $w_l = w_{l+1} A_l / \kappa_l$, with $w = 1$ at the outputs."""
-    weights = [ratios[-1]]
+    r"""Return the weights $w_l = w_{l+1} A_l / \kappa_l$, with $w = 1$ at the last layer."""
+    weights = [np.ones(len(ratios[-1]))]
     for ratio in reversed(ratios[:-1]):
         after = weights[0]
         _require(bool(np.ptp(after) <= WEIGHT_TOLERANCE * abs(after[0])))

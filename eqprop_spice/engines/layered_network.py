@@ -146,6 +146,14 @@ def build_network(
                 drive = part if drive is None else drive + part
                 load = _load(coupling, g, before.size)
                 linear[k - 1] = linear[k - 1] + jnp.asarray(before.ratios) * load
+        for ending in layer.endings:
+            g = jnp.asarray(params[ending.coupling.group])
+            load = _load(ending.coupling, g, layer.size)
+            linear[k] = linear[k] + jnp.asarray(layer.ratios) * load
+            if fold:
+                held = take_columns(fixed, ending.columns)
+                drawn = held @ _drive(ending.coupling, g, layer.size).T
+                current = current + jnp.asarray(layer.ratios) * drawn
         if k > 0:
             drives.append(drive)
         currents.append(current)

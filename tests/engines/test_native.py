@@ -13,6 +13,7 @@ from benchmarks.convergence import random_circuit, try_networks
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.diode import PRESETS, Shockley
+from eqprop_spice.engines.general import GeneralPlan
 from eqprop_spice.engines.guarded import GuardedPlan
 from eqprop_spice.engines.layered import LayeredPlan
 from eqprop_spice.engines.layered_network import build_network
@@ -491,3 +492,19 @@ def test_wide_hidden_layers_reach_full_accuracy_through_single_precision():
         expected = layered.solve(params, inputs, currents, phase.conductance)
         found = np.asarray(point.voltages)[:, columns(layered, circuit)]
         np.testing.assert_allclose(found, expected, rtol=0.0, atol=REFERENCE)
+
+
+@pytest.mark.parametrize("hidden", [(3,), (4, 3)])
+@pytest.mark.parametrize("kind", ["kendall", "transformer"])
+def test_held_outputs_take_the_layered_plan(hidden: tuple[int, ...], kind: str) -> None:
+    layered = Layered(hidden=hidden, num_outputs=2, reflection=kind, inverted=True)  # type: ignore[arg-type]
+    circuit = layered.circuit().clamped
+    params = layered.draw(0)
+    rng = np.random.default_rng(1)
+    inputs = rng.uniform(-2.0, 2.0, (5, circuit.num_inputs))
+    plan = plan_for(circuit)
+    assert isinstance(plan, LayeredPlan)
+    (point,) = plan.settle(params, inputs, [Free()])
+    (reference,) = GeneralPlan(circuit).settle(params, inputs, [Free()])
+    assert np.asarray(point.converged).all()
+    assert np.abs(np.asarray(point.voltages) - reference.voltages).max() < REFERENCE
