@@ -12,7 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, cr
 
 import eqprop_spice
 from eqprop_spice.devices.diode import PRESETS, Shockley
+from eqprop_spice.devices.ideal import Diode, Ideal
 from eqprop_spice.errors import ConfigError
+
+IDEAL = "ideal"
+"""Name of the ideal diode beside the presets."""
 
 KIND_PATTERN = re.compile(r"[a-z][a-z0-9_]*\.[A-Z][A-Za-z0-9]*")
 
@@ -108,9 +112,10 @@ def resolve(folder: str, kind: Any) -> type:
 def _diode(value: Any) -> Any:
     """Accept the name of a preset, or a table with the parameters of a diode."""
     if isinstance(value, str):
-        if value not in PRESETS:
-            raise ValueError(f"there is no diode '{value}'. {suggestion(value, PRESETS)}")
-        return PRESETS[value]
+        names = {**PRESETS, IDEAL: Ideal()}
+        if value not in names:
+            raise ValueError(f"there is no diode '{value}'. {suggestion(value, names)}")
+        return names[value]
     if isinstance(value, dict):
         model = arguments_model(Shockley)
         try:
@@ -127,8 +132,8 @@ def arguments_model(cls: type) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
-        if hint is Shockley:
-            hint = Annotated[Shockley, BeforeValidator(_diode)]
+        if hint == Diode:
+            hint = Annotated[Diode, BeforeValidator(_diode)]
         required = field.default is dataclasses.MISSING
         fields[field.name] = (hint, ... if required else field.default)
     return create_model(

@@ -15,6 +15,7 @@ maximized, over, and both leave a convex function. Conjugate gradients solve it 
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,20 +31,10 @@ from eqprop_spice.engines.layered_network import (
     fixed_voltages,
     take_columns,
 )
-from eqprop_spice.engines.layered_newton import (
-    State,
-    cold_state,
-    linearize,
-    newton,
-    warm_state,
-    worst_violation,
-)
+from eqprop_spice.engines.layered_newton import Newton
+from eqprop_spice.engines.layered_descent import Descent
 from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Force, Nudge
-
-RESIDUAL_TOLERANCE = 1e-9
-"""Largest violation of Kirchhoff's law, relative to the currents that meet in a node, of a sample
-that counts as converged. Solutions are usually at 1e-14."""
 
 RESPONSE_TOLERANCE = 1e-13
 """Relative accuracy of small-signal responses: rounding, with a margin for conditioning."""
@@ -51,10 +42,17 @@ RESPONSE_TOLERANCE = 1e-13
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayeredPlan:
-    """Settles circuits that are a chain of layers; runs under JAX transformations."""
+    """Settles circuits that are a chain of layers; runs under JAX transformations.
+
+    Attributes:
+        circuit: The circuit.
+        chain: Its layers.
+        method: How they are settled.
+    """
 
     circuit: Circuit
     chain: Chain
+    method: Newton | Descent = Newton()
 
     def settle(
         self,
@@ -79,10 +77,10 @@ class LayeredPlan:
             points.append(point)
         return points
 
-    def point(self, network: Network, state: State, fixed: Array) -> OperatingPoint:
-        """Return a state as an operating point of the circuit."""
-        residual, worst_node = worst_violation(network, state, RESIDUAL_TOLERANCE)
-        converged = residual <= RESIDUAL_TOLERANCE
+    def point(self, network: Network, state: Any, fixed: Array) -> OperatingPoint:
+        """Return a state of the method as an operating point of the circuit."""
+        residual, worst_node = self.method.violation(network, state)
+        converged = residual <= self.method.residual_tolerance
         parts = [jnp.where(converged[:, None], v, jnp.nan) for v in (fixed, *state.voltages)]
         voltages = self._expand(parts[0], parts[1:], reflections=False)
         return OperatingPoint(voltages, converged, residual, worst_node, state.steps[:, 0])
@@ -106,7 +104,7 @@ class LayeredPlan:
         """Return the small-signal change of every layer for currents into the outputs [V]."""
         nothing = jnp.zeros((voltages.shape[0], 1))
         network = build_network(self.chain, params, nothing, fold=False)
-        jacobian = linearize(network, [take_columns(voltages, q.nodes) for q in self.chain.layers])
+        jacobian = self.method.linearize(network, [take_columns(voltages, q.nodes) for q in self.chain.layers])
         right = [jnp.zeros_like(d) for d in jacobian.kept_diagonals]
         right[-1] = currents @ jnp.asarray(self.chain.incidence)
         tolerance = jnp.full((voltages.shape[0], 1), RESPONSE_TOLERANCE)
@@ -159,7 +157,7 @@ def _settle_first(plan: LayeredPlan, params, inputs, load):
     fixed = fixed_voltages(plan.circuit, inputs)
     network = build_network(plan.chain, params, fixed)
     loaded = attach(network, *load)
-    state = newton(loaded, cold_state(loaded))
+    state = plan.method.settle(loaded)
     return (network, loaded), fixed, (plan.point(loaded, state, fixed), state)
 
 
@@ -168,7 +166,7 @@ def _settle_next(plan: LayeredPlan, networks, fixed, state, load):
     """Settle from the first phase's solution."""
     network, first = networks
     loaded = attach(network, *load)
-    state = newton(loaded, warm_state(loaded, first, state))
+    state = plan.method.resettle(loaded, first, state)
     return plan.point(loaded, state, fixed)
 
 

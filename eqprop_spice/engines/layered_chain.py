@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eqprop_spice.circuit import Circuit
-from eqprop_spice.devices.diode import Shockley
+from eqprop_spice.devices.ideal import Diode
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.layered_nodes import DiodeSlot
 from eqprop_spice.groups import GROUND, Group, Product
@@ -89,6 +89,11 @@ class Chain:
     layers: tuple[ChainLayer, ...]
     incidence: Float[np.ndarray, "output node"]
     column_of_node: Int[np.ndarray, " node"]
+
+    @property
+    def devices(self) -> set[Diode]:
+        """The diode laws in it."""
+        return {slot.device for layer in self.layers for slot in layer.diodes}
 
 
 class _NotAChainError(Exception):
@@ -287,7 +292,7 @@ def _diode_slots(
         if group.device.trainable:
             continue
         device = group.device
-        if not isinstance(device, Shockley):
+        if not isinstance(device, Diode):
             raise _NotAChainError
         pending: dict[tuple[int, int], list[dict[int, float]]] = {}
         first, second = group.layout.pairs()

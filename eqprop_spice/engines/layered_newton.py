@@ -377,7 +377,28 @@ def newton(network: Network, state: State) -> State:
     return jax.lax.while_loop(unfinished, lambda state: _improve(network, state), state)
 
 
-def linearize(network: Network, voltages: list[Array]) -> Jacobian:
-    """Return the Jacobian at given voltages of the layers [V]."""
-    parts = _law(network.chain, voltages, range(len(voltages)))
-    return _jacobian(network, tuple(slope for _, slope, _ in parts))
+@dataclasses.dataclass(frozen=True)
+class Newton:
+    """Settles chains whose diodes are junctions."""
+
+    @property
+    def residual_tolerance(self) -> float:
+        """The largest residual of a sample that counts as converged: usually it is 1e-14."""
+        return 1e-9
+
+    def settle(self, network: Network) -> State:
+        """Settle from nothing."""
+        return newton(network, cold_state(network))
+
+    def resettle(self, network: Network, before: Network, state: State) -> State:
+        """Settle from the solution with another load."""
+        return newton(network, warm_state(network, before, state))
+
+    def violation(self, network: Network, state: State) -> tuple[Array, Array]:
+        """Return each sample's violation of Kirchhoff's law, and the node where it is worst."""
+        return worst_violation(network, state, self.residual_tolerance)
+
+    def linearize(self, network: Network, voltages: Sequence[Array]) -> Jacobian:
+        """Return the Jacobian at given voltages of the layers [V]."""
+        parts = _law(network.chain, voltages, range(len(voltages)))
+        return _jacobian(network, tuple(slope for _, slope, _ in parts))

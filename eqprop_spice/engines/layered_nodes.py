@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from eqprop_spice.arrays import Array
 from eqprop_spice.constants import JUNCTION_CONDUCTANCE
 from eqprop_spice.devices.diode import Shockley
+from eqprop_spice.devices.ideal import Diode
 
 LARGEST_EXPONENT = 500.0
 """Where exp is cut off during the iteration; no diode of this world reaches Is exp(500)."""
@@ -44,10 +45,16 @@ class DiodeSlot:
         present: Which nodes have it.
     """
 
-    device: Shockley
+    device: Diode
     sign: float
     shifts: Float[np.ndarray, " node"]
     present: Bool[np.ndarray, " node"]
+
+    @property
+    def junction(self) -> Shockley:
+        """The device law where it is a junction's."""
+        assert isinstance(self.device, Shockley), "ideal diodes are solved by descent"
+        return self.device
 
 
 def merge_slots(layers: Sequence[tuple[DiodeSlot, ...]], sizes: Sequence[int]):
@@ -129,7 +136,7 @@ def _node_law(slots: tuple[DiodeSlot, ...], u):
     zero = jnp.zeros_like(u)
     total, slope, curvature, magnitude = zero, zero, zero, zero
     for slot in slots:
-        parts = _diode(slot.device, slot.sign * (u - _row(slot.shifts)))
+        parts = _diode(slot.junction, slot.sign * (u - _row(slot.shifts)))
         if not slot.present.all():
             mask = jnp.asarray(slot.present)[None, :]
             parts = tuple(jnp.where(mask, part, 0.0) for part in parts)

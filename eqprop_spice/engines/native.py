@@ -9,19 +9,31 @@ from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import Circuit
+from eqprop_spice.devices.ideal import Ideal
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.general import GeneralPlan
 from eqprop_spice.engines.guarded import GuardedPlan
 from eqprop_spice.engines.layered import LayeredPlan
-from eqprop_spice.engines.layered_chain import recognize
+from eqprop_spice.engines.layered_chain import Chain, recognize
+from eqprop_spice.engines.layered_descent import Descent
+from eqprop_spice.errors import NetlistError
+from eqprop_spice.ideal_diodes import has_ideal_diodes
 from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Nudge
 
 
 @functools.lru_cache(maxsize=64)
-def plan_for(circuit: Circuit) -> LayeredPlan | GuardedPlan | GeneralPlan:
-    """Return the fastest plan that can solve a circuit; a circuit is planned once."""
+def plan_for(
+    circuit: Circuit, sweeps: int | None = None
+) -> LayeredPlan | GuardedPlan | GeneralPlan:
+    """Return the fastest plan that can solve a circuit; a circuit is planned once.
+
+    Raises:
+        NetlistError: If the circuit has ideal diodes and is none that can be settled with them.
+    """
     chain = recognize(circuit)
+    if has_ideal_diodes(circuit):
+        return LayeredPlan(circuit, _descendable(chain), Descent(sweeps))
     if chain is None:
         return GeneralPlan(circuit)
     plan = LayeredPlan(circuit, chain)
@@ -30,9 +42,38 @@ def plan_for(circuit: Circuit) -> LayeredPlan | GuardedPlan | GeneralPlan:
     return GuardedPlan(plan, GeneralPlan(circuit))
 
 
+def _descendable(chain: Chain | None) -> Chain:
+    """Return a chain with ideal diodes that block coordinate descent settles.
+
+    Raises:
+        NetlistError: If it is none.
+    """
+    where = "The native engine settles ideal diodes only in a chain of dense layers"
+    remedy = 'Use a junction instead, such as diode = "almost_ideal".'
+    if chain is None:
+        raise NetlistError(f"{where}, and this circuit is none. {remedy}")
+    if not all(isinstance(device, Ideal) for device in chain.devices):
+        raise NetlistError(f"{where} without other diodes. {remedy}")
+    if any((layer.ratios <= 0.0).any() for layer in chain.layers):
+        raise NetlistError(f"{where} whose amplifiers have a positive reflection. {remedy}")
+    if chain.layers[-1].diodes and chain.incidence.any():
+        raise NetlistError(f"{where} without diodes at the outputs. {remedy}")
+    return chain
+
+
 @dataclasses.dataclass(frozen=True)
 class Native(AbstractEngine):
-    """Finds operating points with this package's own solvers, batched and in float64."""
+    """Finds operating points with this package's own solvers, batched and in float64.
+
+    Attributes:
+        sweeps: Networks of ideal diodes are settled by visiting their layers in turn: so often per
+            phase, as published, converged or not; None until nothing moves.
+    """
+
+    sweeps: int | None = None
+
+    def _plan(self, circuit: Circuit) -> LayeredPlan | GuardedPlan | GeneralPlan:
+        return plan_for(circuit, self.sweeps)
 
     @property
     def traceable(self) -> bool:
@@ -54,7 +95,7 @@ class Native(AbstractEngine):
         if not any(isinstance(a, Tracer) for a in (inputs, *params.values())):
             circuit.check_parameters(params)
             circuit.check_inputs(inputs)
-        return plan_for(circuit).settle(params, inputs, phases)
+        return self._plan(circuit).settle(params, inputs, phases)
 
     def respond(
         self,
@@ -65,7 +106,7 @@ class Native(AbstractEngine):
         currents: Float[Array, "batch output"],
     ) -> Float[Array, "batch node"]:
         """Return the small-signal change of all node voltages [V]; see `AbstractEngine`."""
-        return plan_for(circuit).respond(params, point, currents)
+        return self._plan(circuit).respond(params, point, currents)
 
     def adjoint(
         self,
@@ -90,4 +131,4 @@ class Native(AbstractEngine):
             point: Free operating points.
             output_gradient: $\partial C / \partial y$ of every sample.
         """
-        return plan_for(circuit).adjoint(params, point, output_gradient)
+        return self._plan(circuit).adjoint(params, point, output_gradient)

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 
 from eqprop_spice.builder import CircuitBuilder
-from eqprop_spice.devices.diode import Shockley
+from eqprop_spice.devices.ideal import Diode, Ideal
+from eqprop_spice.groups import GROUND
 from eqprop_spice.layers.base import AbstractLayer
 
 
@@ -20,7 +21,7 @@ class AntiparallelDiodes(AbstractLayer):
         shift: Voltage of the shift sources [V].
     """
 
-    diode: Shockley
+    diode: Diode
     shift: float = 0.3
 
     def attach(self, builder: CircuitBuilder, nodes: np.ndarray, position: int) -> np.ndarray:
@@ -43,7 +44,7 @@ class Rectifier(AbstractLayer):
         shift: Minus the voltage of the source [V].
     """
 
-    diode: Shockley
+    diode: Diode
     shift: float = 0.0
 
     def attach(self, builder: CircuitBuilder, nodes: np.ndarray, position: int) -> np.ndarray:
@@ -51,4 +52,32 @@ class Rectifier(AbstractLayer):
         negative = builder.add_node(f"sn{position}")
         builder.add_constants(f"shift_{position}", [negative], [-self.shift])
         builder.add_pairs(f"lower_{position}", self.diode, np.full(len(nodes), negative), nodes)
+        return nodes
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitRectifiers(AbstractLayer):
+    """One diode to ground at every node: half of the nodes cannot fall below it, half not rise.
+
+    With ideal diodes this is the nonlinearity of deep resistive networks, whose first nodes are
+    called excitatory and whose others inhibitory.
+
+    Attributes:
+        diode: The device law.
+
+    References:
+        Scellier (2024), arXiv:2402.11674.
+    """
+
+    diode: Diode = Ideal()
+
+    def attach(self, builder: CircuitBuilder, nodes: np.ndarray, position: int) -> np.ndarray:
+        """Add the diodes `excitatory_<position>` and `inhibitory_<position>`."""
+        first, others = np.array_split(nodes, 2)
+        for name, nodes_below, nodes_above in (
+            ("excitatory", np.full(len(first), GROUND), first),
+            ("inhibitory", others, np.full(len(others), GROUND)),
+        ):
+            if len(nodes_above):
+                builder.add_pairs(f"{name}_{position}", self.diode, nodes_below, nodes_above)
         return nodes
