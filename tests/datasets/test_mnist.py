@@ -3,31 +3,22 @@
 import gzip
 import hashlib
 import os
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from eqprop_spice.datasets.mnist import FOLDER_VARIABLE, Mnist, read_idx, shifted
+from eqprop_spice.components import build
+from eqprop_spice.datasets.images import FOLDER_VARIABLE
+from eqprop_spice.datasets.mnist import Mnist
 from eqprop_spice.errors import ConfigError
-
-
-def idx(array: np.ndarray) -> bytes:
-    header = struct.pack(">BBBB", 0, 0, 8, array.ndim)
-    return header + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
+from tests.datasets.files import write_idx
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    rng = np.random.default_rng(0)
-    checksums = {}
-    for name in Mnist.CHECKSUMS:
-        count = 20 if name.startswith("train") else 8
-        shape = (count, 28, 28) if "images" in name else (count,)
-        content = idx(rng.integers(0, 256 if "images" in name else 10, shape))
-        (tmp_path / name).write_bytes(gzip.compress(content))
-        checksums[name] = hashlib.sha256(content).hexdigest()
+    contents = write_idx(tmp_path, list(Mnist.CHECKSUMS))
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     monkeypatch.setattr(Mnist, "CHECKSUMS", checksums)
     return tmp_path
 
@@ -48,22 +39,27 @@ def test_validation_images_come_from_the_end_of_the_training_set(folder: Path) -
     data = Mnist(folder=str(folder), validation=5, num_train=10).load()
     np.testing.assert_array_equal(data.test_inputs, everything.train_inputs[-5:])
     np.testing.assert_array_equal(data.train_inputs, everything.train_inputs[:10])
+    np.testing.assert_array_equal(data.test_targets, everything.train_targets[-5:])
+    np.testing.assert_array_equal(data.train_targets, everything.train_targets[:10])
 
 
-def test_shifted_images_are_moved_as_a_whole() -> None:
-    rng = np.random.default_rng(0)
-    images = np.zeros((200, 28, 28))
-    images[:, 14, 14] = 1.0
-    moved = shifted(images.reshape(200, -1), rng, max_shift=2).reshape(200, 28, 28)
-    assert (moved.sum((1, 2)) == 1.0).all()
-    where = np.argwhere(moved)[:, 1:] - 14
-    assert {tuple(w) for w in where.tolist()} == {
-        (i, j) for i in range(-2, 3) for j in range(-2, 3)
-    }
-    edge = np.zeros((50, 28, 28))
-    edge[:, 0, :] = 1.0
-    moved = shifted(edge.reshape(50, -1), rng, max_shift=2).reshape(50, 28, 28)
-    assert set(moved.sum((1, 2)).tolist()) <= {0.0, 26.0, 27.0, 28.0}
+def test_files_compressed_anew_are_accepted(folder: Path) -> None:
+    for name in Mnist.CHECKSUMS:
+        path = folder / name
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), compresslevel=1))
+    assert len(Mnist(folder=str(folder)).load().train_inputs) == 20
+
+
+def test_shifted_images_are_met_in_training(folder: Path) -> None:
+    data = Mnist(folder=str(folder), max_shift=1).load()
+    assert data.augment is not None
+    changed = data.augment(data.train_inputs, np.random.default_rng(0)).reshape(20, 28, 28)
+    images = data.train_inputs.reshape(20, 28, 28)
+    # Off the edges, what is met is the image of one of the nine shifts.
+    inner = [images[:, 1 + i : 27 + i, 1 + j : 27 + j] for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    matches = np.array([(changed[:, 1:27, 1:27] == shift).all((1, 2)) for shift in inner])
+    assert (matches.sum(0) == 1).all()
+    assert matches.any(1).sum() > 5
 
 
 def test_folder_from_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +87,7 @@ def test_damaged_files_are_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="not a gzip file, or damaged"):
         Mnist(folder=str(folder)).load()
     path.write_bytes(gzip.compress(gzip.decompress(good)[:-1] + b"\x63"))
-    with pytest.raises(ConfigError, match="SHA-256"):
+    with pytest.raises(ConfigError, match="SHA-256 of its content"):
         Mnist(folder=str(folder)).load()
 
 
@@ -100,12 +96,10 @@ def test_validation_larger_than_the_training_set_is_refused(folder: Path) -> Non
         Mnist(folder=str(folder), validation=20).load()
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\x00\x00\x0d\x01\x00\x00\x00\x00", idx(np.ones(3))[:-1]]
-)
-def test_files_of_another_format_are_refused(content: bytes) -> None:
-    with pytest.raises(ConfigError):
-        read_idx(content, "file")
+@pytest.mark.parametrize("name", ["num_train", "max_shift"])
+def test_negative_numbers_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is -1; it must not be negative"):
+        build("datasets", {"kind": "mnist.Mnist", name: -1})
 
 
 @pytest.mark.skipif(FOLDER_VARIABLE not in os.environ, reason="the MNIST files are not here")
