@@ -134,8 +134,10 @@ def arguments_model(cls: type) -> type[BaseModel]:
         hint = hints[field.name]
         if hint == Diode:
             hint = Annotated[Diode, BeforeValidator(_diode)]
-        required = field.default is dataclasses.MISSING
-        fields[field.name] = (hint, ... if required else field.default)
+        default: Any = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        fields[field.name] = (hint, ... if default is dataclasses.MISSING else default)
     return create_model(
         cls.__name__,
         __config__=ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True),

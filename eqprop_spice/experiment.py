@@ -6,9 +6,10 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import optax
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -68,6 +69,12 @@ class SolverTable(_Table):
     readout_digits: int | None = Field(default=None, ge=2, le=16)
 
 
+class NativeTable(_Table):
+    """[native]: see `engines.native.Native`."""
+
+    sweeps: int | None = Field(default=None, ge=1)
+
+
 class OptimizerTable(_Table):
     """[optimizer]: an optax optimizer; see `optimizers.make_optimizer`."""
 
@@ -78,6 +85,10 @@ class OptimizerTable(_Table):
     options: dict[str, float] = {}
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Times the conductance, added to the gradient before the optimizer [V^2/S^2]."""
+    decay: float = Field(default=0.99, gt=0, le=1)
+    """Factor of the rate at the end of every epoch, with `schedule = "exponential"`."""
+    layer_factors: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
+    """Factors of the rate of each trainable group, first to last."""
 
 
 class TrainingTable(_Table):
@@ -118,6 +129,7 @@ class ExperimentTable(_Table):
     nonidealities: tuple[dict[str, Any], ...] = ()
     goal: GoalTable = GoalTable()
     ngspice: SolverTable = SolverTable()
+    native: NativeTable = NativeTable()
     sweep: dict[str, Any] | None = None
     """[sweep]: what `eqprop-spice sweep` varies; see `sweeps.axes`. Training ignores it."""
     expected: dict[str, Any] = {}
@@ -210,7 +222,11 @@ class Experiment:
 
     def check(self) -> None:
         """Build everything once, so that what is wrong shows before anything runs."""
-        _ = self.circuit, self.rule, self.cost, self.constraint, self.initializer
+        try:
+            self.engine.check_circuit(self.circuit)
+        except NetlistError as error:
+            raise ConfigError(f"{self._at('engine')}: {error}") from error
+        _ = self.rule, self.cost, self.constraint, self.initializer
         _ = self.network.group_weights if self.table.training.weights == "reciprocity" else None
         _ = self.trainer
         try:
@@ -292,7 +308,7 @@ class Experiment:
     def engine(self) -> AbstractEngine:
         """The engine with its tolerances."""
         if self.table.engine == "native":
-            return Native()
+            return Native(**self.table.native.model_dump())
         return NgSpice(**self.table.ngspice.model_dump())
 
     @functools.cached_property
@@ -336,30 +352,52 @@ class Experiment:
         rng = np.random.default_rng(self.table.seed)
         return self.initializer(self.circuit.parameter_shapes(), rng)
 
+    def optimizer(self, learning_rate: Any) -> optax.GradientTransformation:
+        """Return the optimizer of [optimizer] with a learning rate, which may be traced.
+
+        Raises:
+            ConfigError: If optax has none like it.
+        """
+        training, table = self.table.training, self.table.optimizer
+        count = len(self.data.train_inputs)
+        num_batches = -(-count // (min(training.batch_size, count) or count))
+        return make_optimizer(
+            table.kind,
+            learning_rate,
+            num_steps=training.epochs * num_batches,
+            num_epochs=training.epochs,
+            scale=table.scale,
+            schedule=table.schedule,
+            options=table.options,
+            weight_decay=table.weight_decay,
+            decay=table.decay,
+            group_factors=self._group_factors(),
+        )
+
+    def _group_factors(self) -> dict[str, float]:
+        """Return the factors of the learning rate by group name."""
+        factors, names = self.table.optimizer.layer_factors, list(self.circuit.parameter_shapes())
+        if factors and len(factors) != len(names):
+            raise ConfigError(
+                f"layer_factors has {len(factors)} values, but the circuit has {len(names)} "
+                f"trainable groups: {', '.join(names)}."
+            )
+        return dict(zip(names, factors, strict=False))
+
     @functools.cached_property
     def trainer(self) -> Trainer:
         """Everything that turns a state of training into the next."""
-        training, optimizer = self.table.training, self.table.optimizer
-        count = len(self.data.train_inputs)
-        num_batches = -(-count // (min(training.batch_size, count) or count))
+        training = self.table.training
         try:
-            transformation = make_optimizer(
-                optimizer.kind,
-                optimizer.learning_rate,
-                num_steps=training.epochs * num_batches,
-                scale=optimizer.scale,
-                schedule=optimizer.schedule,
-                options=optimizer.options,
-                weight_decay=optimizer.weight_decay,
-            )
+            optimizer = self.optimizer(self.table.optimizer.learning_rate)
         except ConfigError as error:
-            key = "options" if "options" in str(error) else "kind"
+            key = next((k for k in ("layer_factors", "options") if k in str(error)), "kind")
             raise ConfigError(f"{self._at('optimizer', key)}: {error}") from error
         return Trainer(
             self.network,
             self.rule,
             self.cost,
-            transformation,
+            optimizer,
             self.constraint,
             self.data,
             training.batch_size,

@@ -51,11 +51,18 @@ class Product:
         return a * g.sum(1) - b @ g.T, b * g.sum(0) - a @ g
 
     def voltage_drop_product(self, mean, change):
-        """Return the batch mean of (drop of `mean`) x (drop of `change`), `[first, second]`."""
-        a, b = mean[..., self.first], mean[..., self.second]
-        da, db = change[..., self.first], change[..., self.second]
-        size = mean.shape[0]
-        return ((a * da).sum(0)[:, None] - a.T @ db - da.T @ b + (b * db).sum(0)[None, :]) / size
+        """Return the batch mean of (drop of `mean`) x (drop of `change`), `[first, second]`.
+
+        The four terms of $(a - b)(a' - b')$ are one matrix product: for small batches, reading and
+        writing the result is what takes the time.
+        """
+        xp = mean.__array_namespace__()
+        a, b = mean[:, self.first], mean[:, self.second]
+        da, db = change[:, self.first], change[:, self.second]
+        one_a, one_b = xp.ones((1, a.shape[1])), xp.ones((1, b.shape[1]))
+        left = xp.concatenate([a, da, (a * da).sum(0)[None, :], one_a])
+        right = xp.concatenate([-db, -b, one_b, (b * db).sum(0)[None, :]])
+        return left.T @ (right / mean.shape[0])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """Optimizers from optax, and learning rates that know what a conductance is."""
 
 import difflib
+from collections.abc import Mapping
 from typing import Literal
 
 import jax
@@ -13,7 +14,7 @@ COMMON = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "lion", "nadam")
 """Optimizers to suggest; any other that optax has works too."""
 
 Scale = Literal["absolute", "mean_conductance"]
-Schedule = Literal["constant", "cosine"]
+Schedule = Literal["constant", "cosine", "exponential"]
 
 
 def scale_by_mean_conductance() -> optax.GradientTransformation:
@@ -32,15 +33,27 @@ def scale_by_mean_conductance() -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
+def scale_by_group(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiply the updates of each group by a factor of its own."""
+
+    def update(updates, state, params=None):
+        return {name: factors[name] * u for name, u in updates.items()}, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
 def make_optimizer(
     kind: str,
     learning_rate: float,
     *,
     num_steps: int,
+    num_epochs: int = 1,
     scale: Scale = "absolute",
     schedule: Schedule = "constant",
     options: dict[str, float] | None = None,
     weight_decay: float = 0.0,
+    decay: float = 0.99,
+    group_factors: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
     r"""Return an optax optimizer by name.
 
@@ -54,10 +67,14 @@ def make_optimizer(
             "adam" and its kin [S], or [1/S] when scaled.
         num_steps: Number of updates of the whole run, for the schedule.
         scale: "mean_conductance" multiplies each group's update by its mean(g)^2.
-        schedule: "cosine" lets the rate fall to zero over the run.
+        num_epochs: Number of epochs of the whole run, for the schedule.
+        schedule: "cosine" lets the rate fall to zero over the run, "exponential" by a factor at the
+            end of every epoch.
         options: Further arguments of the optax function, such as momentum.
         weight_decay: Times the conductance, added to the gradient [V^2/S^2]; for rules with held
             outputs, whose estimates are in V^2, [V^2/S].
+        decay: The factor of the exponential schedule.
+        group_factors: Factors of the rate by group name.
 
     Raises:
         ConfigError: If optax has no such optimizer or it has no such option.
@@ -67,11 +84,12 @@ def make_optimizer(
         near = difflib.get_close_matches(kind, COMMON, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Try {', '.join(COMMON)}."
         raise ConfigError(f"optax has no optimizer named '{kind}'. {hint}")
-    rate = (
-        optax.cosine_decay_schedule(learning_rate, max(num_steps, 1))
-        if schedule == "cosine"
-        else learning_rate
-    )
+    rate = learning_rate
+    if schedule == "cosine":
+        rate = optax.cosine_decay_schedule(learning_rate, max(num_steps, 1))
+    elif schedule == "exponential":
+        steps_per_epoch = max(num_steps // max(num_epochs, 1), 1)
+        rate = optax.exponential_decay(learning_rate, steps_per_epoch, decay, staircase=True)
     try:
         base = factory(learning_rate=rate, **(options or {}))
     except TypeError as error:
@@ -83,4 +101,6 @@ def make_optimizer(
         parts.insert(0, optax.add_decayed_weights(weight_decay))
     if scale == "mean_conductance":
         parts.append(scale_by_mean_conductance())
+    if group_factors:
+        parts.append(scale_by_group(group_factors))
     return optax.chain(*parts) if len(parts) > 1 else base

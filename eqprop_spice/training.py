@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.constraints.base import AbstractConstraint
@@ -19,6 +19,9 @@ from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import Free
 from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.substrates.network import Network
+
+SAMPLES_PER_CALL = 2048
+"""Samples of the minibatches that one call of a compiled program visits: a call costs 0.2 ms."""
 
 EVALUATION_BATCH = 1000
 """Samples settled at a time for testing; bounds memory."""
@@ -128,16 +131,42 @@ class Trainer:
     ) -> Estimate:
         return self.rule(self.substrate.keyed(key), params, inputs, targets, self.cost)
 
+    def _step(self, params, optimizer_state, inputs, targets, key=None):
+        """Estimate and update."""
+        estimate = self._estimate(params, inputs, targets, key)
+        params, optimizer_state = self._update(params, optimizer_state, estimate.gradient)
+        return params, optimizer_state, estimate.outputs, estimate.converged
+
     @functools.cached_property
     def step(self):
         """Estimate and update; one compiled function where the engine allows it."""
+        return jax.jit(self._step) if self.substrate.engine.traceable else self._step
 
-        def step(params, optimizer_state, inputs, targets, key=None):
-            estimate = self._estimate(params, inputs, targets, key)
-            params, optimizer_state = self._update(params, optimizer_state, estimate.gradient)
-            return params, optimizer_state, estimate.outputs, estimate.converged
+    @functools.cached_property
+    def _steps(self):
+        """Visit the first `count` of some minibatches in one compiled function.
 
-        return jax.jit(step) if self.substrate.engine.traceable else step
+        The count is not compiled in, so that the remainder of an epoch needs no program of its own.
+        """
+
+        def steps(params, optimizer_state, inputs, targets, keys, count):
+            def visit(number, carry):
+                params, optimizer_state, outputs, converged = carry
+                key = None if keys is None else keys[number]
+                params, optimizer_state, out, good = self._step(
+                    params, optimizer_state, inputs[number], targets[number], key
+                )
+                return (
+                    params,
+                    optimizer_state,
+                    outputs.at[number].set(out),
+                    converged.at[number].set(good),
+                )
+
+            seen = jnp.zeros_like(targets), jnp.zeros(targets.shape[:2], bool)
+            return jax.lax.fori_loop(0, count, visit, (params, optimizer_state, *seen))
+
+        return jax.jit(steps)
 
     def key(self, epoch: Any, batch: int) -> Any:
         """Return the random key of a minibatch's readings; None where they are not random."""
@@ -167,24 +196,71 @@ class Trainer:
             ConvergenceError: If more than `max_unconverged` of a batch did not converge.
         """
         tally = _Tally(self.data, self.cost)
-        params: dict[str, Array] = state.params
-        optimizer_state = state.optimizer_state
         rng = np.random.default_rng([self.seed, state.epoch, 1])
-        for number, rows in enumerate(self.batches(state.epoch)):
+        after = state
+        for first, rows in self._calls(state.epoch):
             inputs, targets = self.data.train_inputs[rows], self.data.train_targets[rows]
             if self.data.augment is not None:
-                inputs = self.data.augment(inputs, rng)
-            before = params
-            params, optimizer_state, outputs, converged = self.step(
-                params, optimizer_state, inputs, targets, self.key(state.epoch, number)
+                inputs = np.stack([self.data.augment(batch, rng) for batch in inputs])
+            before, (after, outputs, converged) = after, self._visit(after, first, inputs, targets)
+            if self._too_many(converged).any():
+                self._refuse(before, first, rows, inputs, targets)
+            for out, wanted, good in zip(outputs, targets, converged, strict=True):
+                tally.add(out, wanted, good)
+        return dataclasses.replace(after, epoch=state.epoch + 1), tally.figures()
+
+    def _calls(self, epoch: int) -> list[tuple[int, Int[np.ndarray, "batch sample"]]]:
+        """Return what is visited by one call each: the first minibatch's number, the samples."""
+        batches = self.batches(epoch)
+        size = len(batches[0])
+        at_once = SAMPLES_PER_CALL // size if self.substrate.engine.traceable else 1
+        full = [batch for batch in batches if len(batch) == size]
+        starts = range(0, len(full), max(at_once, 1))
+        calls = [(i, np.stack(full[i : i + starts.step])) for i in starts]
+        return [*calls, *((len(full), batch[None]) for batch in batches[len(full) :])]
+
+    def _visit(
+        self, state: TrainingState, first: int, inputs: np.ndarray, targets: np.ndarray
+    ) -> tuple[TrainingState, np.ndarray, np.ndarray]:
+        """Update once per minibatch; return also outputs and convergence, `batch sample`."""
+        count = len(inputs)
+        keys = [self.key(state.epoch, first + number) for number in range(count)]
+        start = state.params, state.optimizer_state
+        if count == 1:
+            *end, outputs, converged = self.step(*start, inputs[0], targets[0], keys[0])
+            outputs, converged = outputs[None], converged[None]
+        else:
+            missing = SAMPLES_PER_CALL // inputs.shape[1] - count
+            padding = ((0, missing), (0, 0), (0, 0))
+            stacked = None if keys[0] is None else jnp.stack(keys + keys[:1] * missing)
+            *end, outputs, converged = self._steps(
+                *start, np.pad(inputs, padding), np.pad(targets, padding), stacked, count
             )
-            converged = np.asarray(converged)
-            if (~converged).sum() > self.max_unconverged * len(rows):
-                self._refuse(before, rows, inputs, converged)
-            tally.add(np.asarray(outputs), targets, converged)
-        return TrainingState(params, optimizer_state, state.epoch + 1), tally.figures()
+        following = TrainingState(*end, state.epoch)
+        return following, np.asarray(outputs)[:count], np.asarray(converged)[:count]
+
+    def _too_many(self, converged: Bool[np.ndarray, "batch sample"]) -> Bool[np.ndarray, " batch"]:
+        """Return in which minibatches more samples failed than may."""
+        return (~converged).sum(1) > self.max_unconverged * converged.shape[1]
 
     def _refuse(
+        self,
+        state: TrainingState,
+        first: int,
+        batches: Int[np.ndarray, "batch sample"],
+        all_inputs: np.ndarray,
+        all_targets: np.ndarray,
+    ) -> None:
+        """Visit the minibatches one by one again, and name what failed first."""
+        for number, (rows, inputs, targets) in enumerate(
+            zip(batches, all_inputs, all_targets, strict=True)
+        ):
+            params = state.params
+            state, _, converged = self._visit(state, first + number, inputs[None], targets[None])
+            if self._too_many(converged)[0]:
+                self._raise_unconverged(params, rows, inputs, converged[0])
+
+    def _raise_unconverged(
         self, params: dict[str, Array], rows: np.ndarray, inputs: np.ndarray, converged: np.ndarray
     ) -> None:
         failed = int(np.argmin(converged))

@@ -20,6 +20,13 @@ class AbstractEngine:
         """Whether `settle` and `respond` run under JAX transformations."""
         return False
 
+    def check_circuit(self, circuit: Circuit) -> None:
+        """Refuse a circuit that this engine cannot solve; most engines solve any.
+
+        Raises:
+            NetlistError: If so, with what to use instead.
+        """
+
     def settle(
         self,
         circuit: Circuit,

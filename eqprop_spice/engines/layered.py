@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.engines.layered_chain import Chain
+from eqprop_spice.engines.layered_descent import Descent
 from eqprop_spice.engines.layered_network import (
     Network,
     assemble,
@@ -32,7 +33,6 @@ from eqprop_spice.engines.layered_network import (
     take_columns,
 )
 from eqprop_spice.engines.layered_newton import Newton
-from eqprop_spice.engines.layered_descent import Descent
 from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Force, Nudge
 
@@ -52,7 +52,7 @@ class LayeredPlan:
 
     circuit: Circuit
     chain: Chain
-    method: Newton | Descent = Newton()
+    method: Newton | Descent = dataclasses.field(default_factory=Newton)
 
     def settle(
         self,
@@ -104,7 +104,8 @@ class LayeredPlan:
         """Return the small-signal change of every layer for currents into the outputs [V]."""
         nothing = jnp.zeros((voltages.shape[0], 1))
         network = build_network(self.chain, params, nothing, fold=False)
-        jacobian = self.method.linearize(network, [take_columns(voltages, q.nodes) for q in self.chain.layers])
+        blocks = [take_columns(voltages, layer.nodes) for layer in self.chain.layers]
+        jacobian = self.method.linearize(network, blocks)
         right = [jnp.zeros_like(d) for d in jacobian.kept_diagonals]
         right[-1] = currents @ jnp.asarray(self.chain.incidence)
         tolerance = jnp.full((voltages.shape[0], 1), RESPONSE_TOLERANCE)

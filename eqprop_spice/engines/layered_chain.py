@@ -1,7 +1,6 @@
 """Recognizes a chain of dense layers in a circuit, the structure the layered plan exploits."""
 
 import dataclasses
-import itertools
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -104,9 +103,10 @@ def recognize(circuit: Circuit) -> Chain | None:
     """Return the circuit's chain of layers, or None if it has another structure.
 
     The layered plan needs: resistors in dense groups only, each from fixed nodes and the followers
-    of one layer to all nodes of the next, or to fixed nodes; diodes from layers to constant sources; one ratio
-    kappa/A per node; amplifiers without offset; and reciprocity weights that are positive, or
-    alternate in sign from layer to layer, so that Newton's method on every second layer is convex.
+    of one layer to all nodes of the next, or to fixed nodes; diodes from layers to constant
+    sources; one ratio kappa/A per node; amplifiers without offset; and reciprocity weights that are
+    positive, or alternate in sign from layer to layer, so that Newton's method on every second
+    layer is convex.
     """
     try:
         return _recognize(circuit)
@@ -151,9 +151,7 @@ def _recognize(circuit: Circuit) -> Chain:
     slots = _diode_slots(circuit, layer_of, position_of, sets)
     couplings = [tuple(drivers.coupling(g) for g in groups_of[i]) for i in order]
     following = [*(groups_of[i] for i in order[1:]), []]
-    driven = [
-        [*groups, *ending_groups_of[i]] for i, groups in zip(order, following, strict=True)
-    ]
+    driven = [[*groups, *ending_groups_of[i]] for i, groups in zip(order, following, strict=True)]
     ratios = [drivers.ratios(sets[i], groups) for i, groups in zip(order, driven, strict=True)]
     weights = _weights(ratios)
     layers = tuple(

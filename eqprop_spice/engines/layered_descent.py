@@ -89,9 +89,7 @@ def _unloaded(network: Network, k: int, current: Array) -> Array:
 
 def _minimum(network: Network, voltages: Sequence[Array | None], k: int) -> Array:
     """Return the voltages of layer k that minimize the co-content for given neighbors [V]."""
-    return jnp.clip(
-        _unloaded(network, k, inflow(network, voltages, k)), *bounds(network.chain, k)
-    )
+    return jnp.clip(_unloaded(network, k, inflow(network, voltages, k)), *bounds(network.chain, k))
 
 
 def _sweep(network: Network, voltages: Sequence[Array | None]) -> list[Array]:
@@ -146,9 +144,7 @@ class Descent:
             voltages = before = start
             for _ in range(self.sweeps):
                 before, voltages = voltages, _sweep(network, voltages)
-            return Iterate(
-                tuple(voltages), _change(voltages, before), jnp.full(batch, self.sweeps)
-            )
+            return Iterate(tuple(voltages), _change(voltages, before), jnp.full(batch, self.sweeps))
 
         def unfinished(state: tuple[Iterate, Array]):
             return (state[0].moved > ACCURACY).any() & (state[1] < MAX_SWEEPS)

@@ -60,9 +60,9 @@ class DiodeSlot:
 def merge_slots(layers: Sequence[tuple[DiodeSlot, ...]], sizes: Sequence[int]):
     """Return the slots of several layers side by side, so that one solution serves them all."""
     starts = np.cumsum([0, *sizes])
-    merged: dict[tuple[Shockley, float, int], tuple[np.ndarray, np.ndarray]] = {}
+    merged: dict[tuple[Diode, float, int], tuple[np.ndarray, np.ndarray]] = {}
     for slots, start, size in zip(layers, starts, sizes, strict=False):
-        seen: collections.Counter[tuple[Shockley, float]] = collections.Counter()
+        seen: collections.Counter[tuple[Diode, float]] = collections.Counter()
         for slot in slots:
             kind = (slot.device, slot.sign)
             key = (*kind, seen[kind])
@@ -164,7 +164,7 @@ def rough_solution(slots: tuple[DiodeSlot, ...], c, current):
     """
     inverse = 1.0 / c
     linear = start = current * inverse
-    for device in dict.fromkeys(slot.device for slot in slots):
+    for device in dict.fromkeys(slot.junction for slot in slots):
         room, sign = None, 1.0
         for slot in slots:
             if slot.device != device:
@@ -268,7 +268,7 @@ def solve_nodes(slots: tuple[DiodeSlot, ...], c, current, guess):
     """
     if not slots:
         return current / c, jnp.zeros_like(current)
-    nvt = min(slot.device.emission_voltage for slot in slots)
+    nvt = min(slot.junction.emission_voltage for slot in slots)
     tolerance = (12.0 * ROUNDING * nvt**2) ** (1.0 / 3.0)
     equation = _NodeEquation(slots, c, current)
 

@@ -72,6 +72,10 @@ class Native(AbstractEngine):
 
     sweeps: int | None = None
 
+    def check_circuit(self, circuit: Circuit) -> None:
+        """Refuse ideal diodes outside of chains of layers; see `AbstractEngine`."""
+        self._plan(circuit)
+
     def _plan(self, circuit: Circuit) -> LayeredPlan | GuardedPlan | GeneralPlan:
         return plan_for(circuit, self.sweeps)
 

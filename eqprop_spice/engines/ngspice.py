@@ -22,8 +22,8 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.native import Native
-from eqprop_spice.ideal_diodes import has_ideal_diodes, unexplained_currents
 from eqprop_spice.groups import GROUND
+from eqprop_spice.ideal_diodes import has_ideal_diodes, unexplained_currents
 from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Free, Load, Nudge
 from eqprop_spice.spice.folding import Folded, fold

@@ -69,7 +69,7 @@ class SplitRectifiers(AbstractLayer):
         Scellier (2024), arXiv:2402.11674.
     """
 
-    diode: Diode = Ideal()
+    diode: Diode = dataclasses.field(default_factory=Ideal)
 
     def attach(self, builder: CircuitBuilder, nodes: np.ndarray, position: int) -> np.ndarray:
         """Add the diodes `excitatory_<position>` and `inhibitory_<position>`."""

@@ -19,7 +19,6 @@ import numpy as np
 from eqprop_spice.engines.layered import LayeredPlan
 from eqprop_spice.engines.native import Native, plan_for
 from eqprop_spice.experiment import Experiment
-from eqprop_spice.optimizers import make_optimizer
 from eqprop_spice.sweeps.cell import CellResult, figure_names, final_status, is_full_batch
 from eqprop_spice.training import Trainer
 
@@ -193,16 +192,7 @@ def _program(program: _Program):
 
 def _trainer(experiment: Experiment, rate: Any, beta: Any, seed: Any) -> Trainer:
     """Return the experiment's trainer with a traced learning rate, beta and seed."""
-    table = experiment.table.optimizer
-    optimizer = make_optimizer(
-        table.kind,
-        rate,
-        num_steps=experiment.table.training.epochs,
-        scale=table.scale,
-        schedule=table.schedule,
-        options=table.options,
-        weight_decay=table.weight_decay,
-    )
+    optimizer = experiment.optimizer(rate)
     rule = copy.copy(experiment.rule)
     if hasattr(rule, "beta"):
         # The rule checks its beta when it is built; a traced one has no value to check.
