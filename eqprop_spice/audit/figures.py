@@ -1,4 +1,4 @@
-"""Figures of an audit, as PNG and SVG."""
+"""Figures of an audit: gradients, bias, error budget and power."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from eqprop_spice.audit.report import Audit
 from eqprop_spice.audit.variation import PhaseVariation
 from eqprop_spice.beta_scan import TARGET_ERROR
+from eqprop_spice.plots import write_figures
 from eqprop_spice.power import CLASSES
 
 MAX_PANELS = 4
@@ -22,19 +23,13 @@ SHOWN = {"as configured": "C3", "C-EP": "C0", "small signal": "C2"}
 
 def save_figures(found: Audit, folder: Path) -> list[Path]:
     """Draw the figures of an audit into a folder; return the PNG files."""
-    folder.mkdir(parents=True, exist_ok=True)
     figures = {
         "gradients": gradient_figure(found),
         "bias": bias_figure(found),
         "budget": budget_figure(found),
         "power": power_figure(found),
     }
-    paths = []
-    for name, figure in figures.items():
-        for suffix in ("png", "svg"):
-            figure.savefig(folder / f"{name}.{suffix}", dpi=150)
-        paths.append(folder / f"{name}.png")
-    return paths
+    return write_figures(figures, folder)
 
 
 def _layers(found: Audit) -> list[str]:
