@@ -1,9 +1,11 @@
-"""Files and folders that are complete or not there, whatever stops the process."""
+"""Files and folders that are complete or not there, whatever stops the process; data for JSON."""
 
 import errno
+import math
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -47,3 +49,14 @@ def new_folder(path: Path, experiment: bytes) -> bool:
             return False
         raise
     return True
+
+
+def for_json(value: Any) -> Any:
+    """Return nested data with every float that JSON has no word for as None."""
+    if isinstance(value, dict):
+        return {key: for_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [for_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -5,7 +5,6 @@ import fcntl
 import io
 import itertools
 import json
-import math
 import platform
 import subprocess
 import time
@@ -23,7 +22,7 @@ import xarray as xr
 import eqprop_spice
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment import Experiment
-from eqprop_spice.files import new_folder, write_atomically
+from eqprop_spice.files import for_json, new_folder, write_atomically
 from eqprop_spice.history import History
 from eqprop_spice.netlists import SHOWN_SAMPLES, trained_netlists
 from eqprop_spice.training import TrainingState
@@ -138,7 +137,7 @@ class Run:
             return json.loads(path.read_text())
         experiment = self.experiment
         _, history = self.load_checkpoint(experiment)
-        return _for_json(_results_so_far(experiment, history))
+        return for_json(_results_so_far(experiment, history))
 
     @property
     def params(self) -> dict[str, np.ndarray]:
@@ -292,14 +291,6 @@ def has_learned(experiment: Experiment, figures: dict[str, float]) -> bool | Non
     return all(checks) if checks else None
 
 
-def _for_json(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return the figures with NaN, which JSON has not, as None."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in figures.items()
-    }
-
-
 def _finish(run: Run, experiment: Experiment, state: TrainingState, history: History) -> None:
     """Write the final figures, the history, the netlists and the figures."""
     from eqprop_spice.plots import save_figures
@@ -330,7 +321,7 @@ def _finish(run: Run, experiment: Experiment, state: TrainingState, history: His
         write_atomically(run.path / f"{name}.cir", text.encode())
     save_figures(run.history, run.final, run.path / "figures")
     # Last, since its presence says that the run has ended.
-    content = json.dumps(_for_json(results), indent=2) + "\n"
+    content = json.dumps(for_json(results), indent=2) + "\n"
     write_atomically(run.path / "results.json", content.encode())
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +24,7 @@ from eqprop_spice.comparison import Comparison, compare_layers
 from eqprop_spice.engines.general import GeneralPlan
 from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.files import for_json
 from eqprop_spice.groups import add_at
 from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import Free
@@ -102,7 +102,7 @@ class Audit:
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data for JSON; what is not a number is None."""
         weights = self.case.weights
-        return _plain(
+        return for_json(
             {
                 "name": self.case.name,
                 "verdict": self.verdict,
@@ -154,17 +154,6 @@ def _scan_dict(found: BetaScan) -> dict[str, Any]:
         "best": found.best,
         "window": found.window,
     }
-
-
-def _plain(value: Any) -> Any:
-    """Return nested data with every float that JSON has no word for as None."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def audit(case: Case) -> Audit:
