@@ -167,7 +167,7 @@ def audit(case: Case) -> Audit:
     scans = _scans(case)
     own = scans[_variant_label(case)]
     beta = float(getattr(case.rule, "beta", None) or scans["C-EP"].best or case.smallest_nudge)
-    estimates = {"as configured": case.estimate().gradient}
+    estimates = {"as configured": case.configured.gradient}
     for label, variant in VARIANTS.items():
         estimates[label] = case.estimate(EquilibriumPropagation(variant, beta)).gradient
     estimates["small signal"] = case.estimate(SmallSignal()).gradient
@@ -218,7 +218,7 @@ def _scans(case: Case) -> dict[str, BetaScan]:
 
     The limit has the user's weights: what those lack is not the nudge's fault.
     """
-    limit = case.visible(case.estimate(SmallSignal(), engine=case.tight_engine).gradient)
+    limit = case.visible(case.limit.gradient)
     betas = beta_grid(case.circuit, case.params)
 
     def at(variant: Any, beta: float) -> Estimate:
@@ -267,11 +267,12 @@ def _references(case: Case, point: OperatingPoint) -> dict[str, tuple[Case, dict
 def _pairs(case: Case, exact: dict[str, np.ndarray], references):
     """Return every reference beside the exact gradient at the same conductances."""
     pairs = {label: (g, taken.chosen(exact)) for label, (taken, g) in references.items()}
-    weighted = dataclasses.replace(case.substrate, weights="reciprocity")
     if case.weights is not None and case.all_conduct:
-        unified = dataclasses.replace(case, substrate=weighted)
-        gradient = unified.estimate(SmallSignal(), engine=case.tight_engine).gradient
-        pairs["small signal with weights"] = (dict(gradient), exact)
+        weighted = case
+        if case.substrate.weights != "reciprocity":
+            substrate = dataclasses.replace(case.substrate, weights="reciprocity")
+            weighted = dataclasses.replace(case, substrate=substrate)
+        pairs["small signal with weights"] = (dict(weighted.limit.gradient), exact)
     return pairs
 
 
