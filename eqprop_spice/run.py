@@ -1,9 +1,7 @@
 """A run: a folder that holds everything of one training, and survives whatever stops it."""
 
 import dataclasses
-import fcntl
 import io
-import itertools
 import json
 import platform
 import subprocess
@@ -22,7 +20,7 @@ import xarray as xr
 import eqprop_spice
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment import Experiment
-from eqprop_spice.files import for_json, new_folder, write_atomically
+from eqprop_spice.files import for_json, locked, new_folder, numbered_folder, write_atomically
 from eqprop_spice.history import History
 from eqprop_spice.netlists import SHOWN_SAMPLES, trained_netlists
 from eqprop_spice.training import TrainingState
@@ -76,19 +74,15 @@ class Run:
             ConfigError: If the folder exists.
         """
         content = experiment.to_toml().encode()
-        if out is not None:
-            if not new_folder(Path(out), content):
-                raise ConfigError(
-                    f"{out} exists already. Choose another --out, or continue that run with "
-                    f"--resume {out}."
-                )
-            return cls(Path(out))
-        stem = f"{experiment.table.name}_seed{experiment.table.seed}"
-        for number in itertools.count(1):
-            path = Path("runs") / f"{stem}_{number:03d}"
-            if new_folder(path, content):
-                break
-        return cls(path)
+        if out is None:
+            stem = Path("runs") / f"{experiment.table.name}_seed{experiment.table.seed}"
+            return cls(numbered_folder(stem, content))
+        if not new_folder(Path(out), content):
+            raise ConfigError(
+                f"{out} exists already. Choose another --out, or continue that run with "
+                f"--resume {out}."
+            )
+        return cls(Path(out))
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -220,14 +214,7 @@ def train(
         run = Run.create(experiment, out)
     else:
         raise ConfigError("train needs an experiment, or the folder of a run to resume.")
-    with open(run.path / "lock", "w") as lock:
-        try:
-            # The kernel releases the lock however the process ends.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(
-                f"{run.path} is being written by another process; two runs never share a folder."
-            ) from None
+    with locked(run.path):
         _continue(run, experiment, progress)
     return run
 
