@@ -236,7 +236,8 @@ def audit(
         seed=seed,
     )
     found = audit_case(case)
-    report = json.dumps(found.to_dict(), indent=2)
+    shown = found.to_dict()
+    report = json.dumps(shown, indent=2)
     folder = out or (file / "audit" if file.is_dir() else Path("audits") / case.name)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(report + "\n")
@@ -244,7 +245,7 @@ def audit(
     if as_json:
         print(report)
     else:
-        print_audit(found.to_dict())
+        print_audit(shown)
         say(f"figures and report: {folder}")
     raise typer.Exit(0 if found.verdict == OK else 1)
 

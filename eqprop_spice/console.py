@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 console = Console()
@@ -42,6 +42,20 @@ def _described(figures: dict[str, float]) -> str:
     return "  ".join(parts)
 
 
+def _bar(unit: str, total: int, *, where: Console, live: bool) -> tuple[Progress, TaskID]:
+    """Return a bar that counts, and its only task, whose description stands beside it."""
+    progress = Progress(
+        TextColumn(f"{unit} {{task.completed}}/{{task.total}}"),
+        BarColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+        console=where,
+        transient=True,
+        disable=not live,
+    )
+    return progress, progress.add_task("", total=total)
+
+
 class RunReporter:
     """Shows the epochs: a live bar on a terminal, a few plain lines elsewhere."""
 
@@ -49,16 +63,7 @@ class RunReporter:
         self._epochs, self._num_samples = epochs, num_samples
         self._seconds: float | None = None
         self._live = console.is_terminal
-        self._progress = Progress(
-            TextColumn("epoch {task.completed}/{task.total}"),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not self._live,
-        )
-        self._task = self._progress.add_task("", total=epochs)
+        self._progress, self._task = _bar("epoch", epochs, where=console, live=self._live)
 
     def __enter__(self) -> "RunReporter":
         self._progress.start()
@@ -89,16 +94,7 @@ class SweepReporter:
     def __init__(self, num_cells: int) -> None:
         self._num_cells, self._shown = num_cells, -1
         self._live = console.is_terminal
-        self._progress = Progress(
-            TextColumn("cells {task.completed}/{task.total}"),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            console=errors,
-            transient=True,
-            disable=not self._live,
-        )
-        self._task = self._progress.add_task("", total=num_cells)
+        self._progress, self._task = _bar("cells", num_cells, where=errors, live=self._live)
 
     def __enter__(self) -> "SweepReporter":
         self._progress.start()

@@ -40,7 +40,7 @@ from eqprop_spice.training import Trainer
 AUTO = "auto"
 """A beta that is chosen when the experiment is read: that of the smallest error."""
 
-NEGLIGIBLE = 1e-6
+STAND_IN_BETA = 1e-6
 """Stands for the beta that is to be chosen while the rest is checked [S]."""
 
 ROOT_TABLE = "the top level"
@@ -328,7 +328,7 @@ class Experiment:
         table = self.table.rule
         if table.get("beta") == AUTO:
             # A stand-in, until the beta is chosen.
-            table = {**table, "beta": NEGLIGIBLE}
+            table = {**table, "beta": STAND_IN_BETA}
         return self._component("rules", table, "rule")
 
     @functools.cached_property

@@ -1,9 +1,17 @@
-"""Files and folders that are complete or not there, whatever stops the process."""
+"""Files and folders that are complete or not there, whatever stops the process; data for JSON."""
 
 import errno
+import fcntl
+import itertools
+import math
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from eqprop_spice.errors import ConfigError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -47,3 +55,37 @@ def new_folder(path: Path, experiment: bytes) -> bool:
             return False
         raise
     return True
+
+
+def numbered_folder(stem: Path, experiment: bytes) -> Path:
+    """Make a folder as `new_folder` does under the first free name of stem_001, stem_002, ..."""
+    names = (stem.with_name(f"{stem.name}_{number:03d}") for number in itertools.count(1))
+    return next(path for path in names if new_folder(path, experiment))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing; the kernel releases it however this one ends.
+
+    Raises:
+        ConfigError: If another process is writing.
+    """
+    with open(folder / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"{folder} is being written by another process; wait for it or stop it."
+            ) from None
+        yield
+
+
+def for_json(value: Any) -> Any:
+    """Return nested data with every float that JSON has no word for as None."""
+    if isinstance(value, dict):
+        return {key: for_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [for_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

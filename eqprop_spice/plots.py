@@ -1,6 +1,6 @@
-"""Figures of a run, as PNG and SVG."""
+"""Figures as PNG and SVG, and those of a run."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,20 +31,22 @@ def save_figures(history: xr.Dataset, final: xr.Dataset, folder: Path) -> list[P
         final: Outputs, targets and voltages at the end (`Run.final`).
         folder: Where to put them.
     """
-    folder.mkdir(exist_ok=True)
-    draw: dict[str, Callable[[], Figure]] = {
-        "loss": lambda: loss_figure(history),
-        "conductances": lambda: conductance_figure(history),
-        "voltages": lambda: voltage_figure(final),
-        "predictions": lambda: prediction_figure(final),
+    figures = {
+        "loss": loss_figure(history),
+        "conductances": conductance_figure(history),
+        "voltages": voltage_figure(final),
+        "predictions": prediction_figure(final),
     }
-    paths = []
-    for name, make in draw.items():
-        figure = make()
+    return write_figures(figures, folder)
+
+
+def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
+    """Write figures by name into a folder, as PNG and SVG; return the PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
         for suffix in ("png", "svg"):
             figure.savefig(folder / f"{name}.{suffix}", dpi=150)
-        paths.append(folder / f"{name}.png")
-    return paths
+    return [folder / f"{name}.png" for name in figures]
 
 
 def _figure() -> tuple[Figure, Axes]:

@@ -1,11 +1,8 @@
 """A run: a folder that holds everything of one training, and survives whatever stops it."""
 
 import dataclasses
-import fcntl
 import io
-import itertools
 import json
-import math
 import platform
 import subprocess
 import time
@@ -23,7 +20,7 @@ import xarray as xr
 import eqprop_spice
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment import Experiment
-from eqprop_spice.files import new_folder, write_atomically
+from eqprop_spice.files import for_json, locked, new_folder, numbered_folder, write_atomically
 from eqprop_spice.history import History
 from eqprop_spice.netlists import SHOWN_SAMPLES, trained_netlists
 from eqprop_spice.training import TrainingState
@@ -77,19 +74,15 @@ class Run:
             ConfigError: If the folder exists.
         """
         content = experiment.to_toml().encode()
-        if out is not None:
-            if not new_folder(Path(out), content):
-                raise ConfigError(
-                    f"{out} exists already. Choose another --out, or continue that run with "
-                    f"--resume {out}."
-                )
-            return cls(Path(out))
-        stem = f"{experiment.table.name}_seed{experiment.table.seed}"
-        for number in itertools.count(1):
-            path = Path("runs") / f"{stem}_{number:03d}"
-            if new_folder(path, content):
-                break
-        return cls(path)
+        if out is None:
+            stem = Path("runs") / f"{experiment.table.name}_seed{experiment.table.seed}"
+            return cls(numbered_folder(stem, content))
+        if not new_folder(Path(out), content):
+            raise ConfigError(
+                f"{out} exists already. Choose another --out, or continue that run with "
+                f"--resume {out}."
+            )
+        return cls(Path(out))
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -138,7 +131,7 @@ class Run:
             return json.loads(path.read_text())
         experiment = self.experiment
         _, history = self.load_checkpoint(experiment)
-        return _for_json(_results_so_far(experiment, history))
+        return for_json(_results_so_far(experiment, history))
 
     @property
     def params(self) -> dict[str, np.ndarray]:
@@ -221,14 +214,7 @@ def train(
         run = Run.create(experiment, out)
     else:
         raise ConfigError("train needs an experiment, or the folder of a run to resume.")
-    with open(run.path / "lock", "w") as lock:
-        try:
-            # The kernel releases the lock however the process ends.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(
-                f"{run.path} is being written by another process; two runs never share a folder."
-            ) from None
+    with locked(run.path):
         _continue(run, experiment, progress)
     return run
 
@@ -292,14 +278,6 @@ def has_learned(experiment: Experiment, figures: dict[str, float]) -> bool | Non
     return all(checks) if checks else None
 
 
-def _for_json(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return the figures with NaN, which JSON has not, as None."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in figures.items()
-    }
-
-
 def _finish(run: Run, experiment: Experiment, state: TrainingState, history: History) -> None:
     """Write the final figures, the history, the netlists and the figures."""
     from eqprop_spice.plots import save_figures
@@ -330,7 +308,7 @@ def _finish(run: Run, experiment: Experiment, state: TrainingState, history: His
         write_atomically(run.path / f"{name}.cir", text.encode())
     save_figures(run.history, run.final, run.path / "figures")
     # Last, since its presence says that the run has ended.
-    content = json.dumps(_for_json(results), indent=2) + "\n"
+    content = json.dumps(for_json(results), indent=2) + "\n"
     write_atomically(run.path / "results.json", content.encode())
 
 

@@ -5,18 +5,13 @@ import dataclasses
 import jax
 import numpy as np
 
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice import HELD_POINTS, NgSpice
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.phases import Free
 from eqprop_spice.run import Run
 
 CHUNK = 250
 """Samples per sweep; bounds ngspice's memory."""
-
-
-HELD = (Free(), Free(), Free())
-"""A sample is held for three points of the sweep and the third is read: it starts from a solution
-and its extrapolation, so that its Newton steps end at rounding instead of at the tolerance."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +48,9 @@ def verify(run: Run, *, num_samples: int) -> Verification:
     params = run.params
     own = experiment.trainer.settle_all(params, inputs)
     reference, devices = NgSpice(), experiment.network.devices(params)
+    held = [Free()] * HELD_POINTS
     parts = [
-        reference.settle(experiment.circuit, devices, inputs[i : i + CHUNK], HELD)[-1]
+        reference.settle(experiment.circuit, devices, inputs[i : i + CHUNK], held)[-1]
         for i in range(0, num_samples, CHUNK)
     ]
     spice = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)

@@ -13,7 +13,6 @@ import numpy as np
 from eqprop_spice.audit.case import Case
 from eqprop_spice.comparison import compare
 from eqprop_spice.rules.base import AbstractRule
-from eqprop_spice.rules.small_signal import SmallSignal
 
 STAGES: tuple[str, ...] = (
     "solver tolerance",
@@ -60,13 +59,13 @@ def budget(case: Case, exact: Mapping[str, np.ndarray]) -> Budget:
         exact: The exact gradient by group name.
     """
     tight = case.tight_engine
-    standard = dict(case.estimate(SmallSignal(), engine=tight).gradient)
+    standard = dict(case.limit.gradient)
     signed, weighted = standard, standard
     if case.substrate.weights == "none" and case.weights is not None:
         signed = {k: np.sign(case.weights[k]) * v for k, v in standard.items()}
         weighted = {k: case.weights[k] * v for k, v in standard.items()}
     gradients = (
-        case.estimate().gradient,
+        case.configured.gradient,
         case.estimate(engine=tight).gradient,
         case.estimate(limit_of(case, case.rule), engine=tight).gradient,
         standard,

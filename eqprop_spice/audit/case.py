@@ -20,6 +20,7 @@ from eqprop_spice.errors import ConfigError, NetlistError
 from eqprop_spice.experiment import Experiment
 from eqprop_spice.reciprocity import branch_weights
 from eqprop_spice.rules.base import AbstractRule, Estimate
+from eqprop_spice.rules.small_signal import SmallSignal
 from eqprop_spice.run import Run
 from eqprop_spice.substrates.network import Network
 
@@ -145,6 +146,16 @@ class Case:
     def tight_engine(self) -> AbstractEngine:
         """The user's kind of engine with its tightest tolerances."""
         return NgSpice() if isinstance(self.substrate.engine, NgSpice) else Native()
+
+    @functools.cached_property
+    def configured(self) -> Estimate:
+        """The estimate of the user's rule on the user's engine."""
+        return self.estimate()
+
+    @functools.cached_property
+    def limit(self) -> Estimate:
+        """The small-signal rule on the tight engine: what a vanishing nudge gives exactly."""
+        return self.estimate(SmallSignal(), engine=self.tight_engine)
 
     def estimate(
         self,

@@ -1,4 +1,4 @@
-"""Figures of an audit, as PNG and SVG."""
+"""Figures of an audit: gradients, bias, error budget and power."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from eqprop_spice.audit.report import Audit
 from eqprop_spice.audit.variation import PhaseVariation
 from eqprop_spice.beta_scan import TARGET_ERROR
+from eqprop_spice.plots import write_figures
 from eqprop_spice.power import CLASSES
 
 MAX_PANELS = 4
@@ -17,24 +18,22 @@ MAX_PANELS = 4
 MAX_POINTS = 2000
 """Points of a scatter plot, an even choice of more."""
 
+SMALLEST_SHARE = 1e-10
+"""Where the bars of the error budget begin: below is rounding, and a share of zero has no place on
+a logarithmic axis."""
+
 SHOWN = {"as configured": "C3", "C-EP": "C0", "small signal": "C2"}
 
 
 def save_figures(found: Audit, folder: Path) -> list[Path]:
     """Draw the figures of an audit into a folder; return the PNG files."""
-    folder.mkdir(parents=True, exist_ok=True)
     figures = {
         "gradients": gradient_figure(found),
         "bias": bias_figure(found),
         "budget": budget_figure(found),
         "power": power_figure(found),
     }
-    paths = []
-    for name, figure in figures.items():
-        for suffix in ("png", "svg"):
-            figure.savefig(folder / f"{name}.{suffix}", dpi=150)
-        paths.append(folder / f"{name}.png")
-    return paths
+    return write_figures(figures, folder)
 
 
 def _layers(found: Audit) -> list[str]:
@@ -99,19 +98,24 @@ def bias_figure(found: Audit) -> Figure:
 
 
 def budget_figure(found: Audit) -> Figure:
-    """Draw the share of every cause in every layer."""
+    """Draw the share of every cause in every layer, and say which causes have none."""
     figure = Figure(figsize=(7.2, 3.8), layout="constrained")
     ax = figure.subplots()
     stages, layers = list(found.budget.shares), list(found.exact)
     width = 0.8 / len(layers)
-    floor = 1e-10
     for i, layer in enumerate(layers):
-        shares = [max(np.nan_to_num(found.budget.shares[s][layer]), floor) for s in stages]
-        ax.bar(np.arange(len(stages)) + i * width, shares, width, label=layer)
+        shares = [np.nan_to_num(found.budget.shares[stage][layer]) for stage in stages]
+        heights = np.maximum(shares, SMALLEST_SHARE)
+        ax.bar(np.arange(len(stages)) + i * width, heights, width, label=layer)
+    middles = np.arange(len(stages)) + 0.4 - width / 2
+    for stage, middle in zip(stages, middles, strict=True):
+        if found.budget.worst(stage) <= SMALLEST_SHARE:
+            text, style = f"below {SMALLEST_SHARE:g}", {"color": "0.5", "fontsize": "small"}
+            ax.text(middle, 1.5 * SMALLEST_SHARE, text, ha="center", va="bottom", **style)
     ax.axhline(TARGET_ERROR, color="0.5", linewidth=0.8, linestyle=":")
     ax.set_yscale("log")
-    ax.set_ylim(floor, None)
-    ax.set_xticks(np.arange(len(stages)) + 0.4 - width / 2, [s.replace(" ", "\n") for s in stages])
+    ax.set_ylim(SMALLEST_SHARE, None)
+    ax.set_xticks(middles, [stage.replace(" ", "\n") for stage in stages])
     ax.set_ylabel("share of what is left without it")
     ax.legend(fontsize="small")
     return figure

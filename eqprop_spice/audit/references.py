@@ -8,6 +8,7 @@ from jaxtyping import Float
 from eqprop_spice.audit.case import Case, Selection
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.general import GeneralPlan
+from eqprop_spice.engines.ngspice import HELD_POINTS
 from eqprop_spice.errors import ConvergenceError
 from eqprop_spice.groups import GROUND
 from eqprop_spice.operating_point import OperatingPoint
@@ -25,10 +26,6 @@ LARGEST_SHARE = 10.0
 
 CENTRAL = ((-2.0, 1.0 / 12.0), (-1.0, -2.0 / 3.0), (1.0, 2.0 / 3.0), (2.0, -1.0 / 12.0))
 """Offsets and factors of the first derivative, fourth order."""
-
-HELD_POINTS = 3
-"""A point is solved from its neighbor, then from its own solution twice: its error ends at
-rounding instead of at the solver's tolerance."""
 
 MAX_SENSITIVITY_DEVICES = 2000
 """ngspice's .sens solves the circuit once for every parameter of every device."""

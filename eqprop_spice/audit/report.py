@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +24,7 @@ from eqprop_spice.comparison import Comparison, compare_layers
 from eqprop_spice.engines.general import GeneralPlan
 from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.files import for_json
 from eqprop_spice.groups import add_at
 from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import Free
@@ -102,7 +102,7 @@ class Audit:
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data for JSON; what is not a number is None."""
         weights = self.case.weights
-        return _plain(
+        return for_json(
             {
                 "name": self.case.name,
                 "verdict": self.verdict,
@@ -156,17 +156,6 @@ def _scan_dict(found: BetaScan) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    """Return nested data with every float that JSON has no word for as None."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def audit(case: Case) -> Audit:
     """Check everything.
 
@@ -178,7 +167,7 @@ def audit(case: Case) -> Audit:
     scans = _scans(case)
     own = scans[_variant_label(case)]
     beta = float(getattr(case.rule, "beta", None) or scans["C-EP"].best or case.smallest_nudge)
-    estimates = {"as configured": case.estimate().gradient}
+    estimates = {"as configured": case.configured.gradient}
     for label, variant in VARIANTS.items():
         estimates[label] = case.estimate(EquilibriumPropagation(variant, beta)).gradient
     estimates["small signal"] = case.estimate(SmallSignal()).gradient
@@ -229,7 +218,7 @@ def _scans(case: Case) -> dict[str, BetaScan]:
 
     The limit has the user's weights: what those lack is not the nudge's fault.
     """
-    limit = case.visible(case.estimate(SmallSignal(), engine=case.tight_engine).gradient)
+    limit = case.visible(case.limit.gradient)
     betas = beta_grid(case.circuit, case.params)
 
     def at(variant: Any, beta: float) -> Estimate:
@@ -278,11 +267,12 @@ def _references(case: Case, point: OperatingPoint) -> dict[str, tuple[Case, dict
 def _pairs(case: Case, exact: dict[str, np.ndarray], references):
     """Return every reference beside the exact gradient at the same conductances."""
     pairs = {label: (g, taken.chosen(exact)) for label, (taken, g) in references.items()}
-    weighted = dataclasses.replace(case.substrate, weights="reciprocity")
     if case.weights is not None and case.all_conduct:
-        unified = dataclasses.replace(case, substrate=weighted)
-        gradient = unified.estimate(SmallSignal(), engine=case.tight_engine).gradient
-        pairs["small signal with weights"] = (dict(gradient), exact)
+        weighted = case
+        if case.substrate.weights != "reciprocity":
+            substrate = dataclasses.replace(case.substrate, weights="reciprocity")
+            weighted = dataclasses.replace(case, substrate=substrate)
+        pairs["small signal with weights"] = (dict(weighted.limit.gradient), exact)
     return pairs
 
 

@@ -54,8 +54,7 @@ def find_causes(
 ) -> list[Cause]:
     """Return all causes that matter, in the order in which to mend them."""
     causes = []
-    estimate = case.estimate()
-    unconverged = int((~np.asarray(estimate.converged)).sum())
+    unconverged = int((~np.asarray(case.configured.converged)).sum())
     if unconverged:
         causes.append(
             Cause(

@@ -43,6 +43,11 @@ HOMOTOPY_RESISTANCE = 1e9
 """A shunt to ground at every node [ohm] that makes series diodes solvable; it is taken away again
 for the solution that counts."""
 
+HELD_POINTS = 3
+"""Points of the sweep that one phase is held for where the last is to be exact: the first is solved
+from its neighbor, the others from a solution and its extrapolation, so that the Newton steps end at
+rounding instead of at the tolerance."""
+
 
 @dataclasses.dataclass(frozen=True)
 class NgSpice(AbstractEngine):

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from eqprop_spice.plots import write_figures
 from eqprop_spice.sweeps.summary import START, success
 
 COURSE_DIMS = ("beta", "alpha")
@@ -33,16 +34,10 @@ def save_figures(
         folder: Where to put them.
         regions: The predicted region of `sweeps.prediction` for each of `map_panels`, if known.
     """
-    folder.mkdir(exist_ok=True)
     figures = {"errors": error_figure(dataset), "success": success_figure(dataset)}
     if map_panels(dataset):
         figures["map"] = map_figure(dataset, regions)
-    paths = []
-    for name, figure in figures.items():
-        for suffix in ("png", "svg"):
-            figure.savefig(folder / f"{name}.{suffix}", dpi=150)
-        paths.append(folder / f"{name}.png")
-    return paths
+    return write_figures(figures, folder)
 
 
 def map_panels(dataset: xr.Dataset) -> list[tuple[str, dict[str, int]]]:

@@ -5,11 +5,9 @@ whole, whatever stopped the process or the machine, and writing it again changes
 """
 
 import asyncio
-import fcntl
-import itertools
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from zarr.storage import LocalStore
 
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment import Experiment
-from eqprop_spice.files import new_folder, write_atomically
+from eqprop_spice.files import locked, new_folder, numbered_folder, write_atomically
 from eqprop_spice.history import UNITS
 from eqprop_spice.run import provenance
 from eqprop_spice.sweeps.axes import Axis, Sweep, sweep_of
@@ -73,20 +71,15 @@ class Store:
             ConfigError: If the folder exists.
         """
         content = sweep.text.encode()
-        if out is not None:
-            if not new_folder(Path(out), content):
-                raise ConfigError(
-                    f"{out} exists already. Choose another --out, or compute what is missing there "
-                    f"with --resume {out}."
-                )
-            return cls._filled(Path(out), sweep)
-        stem = f"{sweep.experiment.table.name}_sweep"
-        path = next(
-            path
-            for path in (Path("runs") / f"{stem}_{n:03d}" for n in itertools.count(1))
-            if new_folder(path, content)
-        )
-        return cls._filled(path, sweep)
+        if out is None:
+            stem = Path("runs") / f"{sweep.experiment.table.name}_sweep"
+            return cls._filled(numbered_folder(stem, content), sweep)
+        if not new_folder(Path(out), content):
+            raise ConfigError(
+                f"{out} exists already. Choose another --out, or compute what is missing there "
+                f"with --resume {out}."
+            )
+        return cls._filled(Path(out), sweep)
 
     @classmethod
     def open(cls, path: str | Path) -> "Store":
@@ -112,21 +105,9 @@ class Store:
             os.rename(unfinished, path / "cells.zarr")
         return cls(path, sweep)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from writing; the kernel releases it however this one ends.
-
-        Raises:
-            ConfigError: If another process is writing.
-        """
-        with open(self.path / "lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ConfigError(
-                    f"{self.path} is being written by another process; wait for it or stop it."
-                ) from None
-            yield
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other processes from writing; see `files.locked`."""
+        return locked(self.path)
 
     def _array(self, name: str) -> Any:
         return self._arrays[name]

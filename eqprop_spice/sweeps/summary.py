@@ -1,11 +1,11 @@
 """What a sweep found: how often training succeeds, with the uncertainty of few starts."""
 
-import math
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from eqprop_spice.files import for_json
 from eqprop_spice.sweeps.cell import STATUSES
 
 START = "start"
@@ -84,9 +84,9 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
             | {
                 "learned": int(here["learned"]),
                 "cells": int(here["cells"]),
-                "rate": _plain(float(here["rate"])),
-                "low": _plain(float(here["low"])),
-                "high": _plain(float(here["high"])),
+                "rate": float(here["rate"]),
+                "low": float(here["low"]),
+                "high": float(here["high"]),
                 "median_epochs": float(np.median(known)) if len(known) else None,
             }
         )
@@ -96,10 +96,5 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         "missing": status.size - sum(counts.values()),
         **counts,
         "cpu_seconds": float(np.nansum(dataset["seconds"].values)),
-        "rates": rows,
+        "rates": for_json(rows),
     }
-
-
-def _plain(value: float) -> float | None:
-    """Return a number that JSON has."""
-    return value if math.isfinite(value) else None

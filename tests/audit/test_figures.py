@@ -1,0 +1,20 @@
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eqprop_spice.audit.budget import STAGES, Budget
+from eqprop_spice.audit.figures import budget_figure
+
+
+@pytest.mark.parametrize("large", [(), ("finite nudge", "not reciprocal"), STAGES])
+def test_causes_without_a_share_say_so(large):
+    shares = {s: {"a": 1e-3 if s in large else 0.0, "b": 0.0, "c": np.nan} for s in STAGES}
+    found: Any = SimpleNamespace(budget=Budget({}, shares), exact=dict.fromkeys("abc"))
+    (axes,) = budget_figure(found).axes
+    low, high = axes.get_ylim()
+    at = [text.get_position() for text in axes.texts if text.get_text() == "below 1e-10"]
+    missing = [tick for tick, s in zip(axes.get_xticks(), STAGES, strict=True) if s not in large]
+    assert [x for x, _ in at] == missing
+    assert all(low < y < high for _, y in at)
