@@ -20,9 +20,10 @@ IDEAL = "ideal"
 
 KIND_PATTERN = re.compile(r"[a-z][a-z0-9_]*\.[A-Z][A-Za-z0-9]*")
 
+EXPECTED_DIODE = "the name of a preset or a table with its parameters"
+
 EXPECTED = {
     "bool_type": "true or false",
-    "dataclass_exact_type": "the name of a preset or a table with its parameters",
     "dict_type": "a table",
     "finite_number": "a finite number",
     "float_type": "a number",
@@ -123,6 +124,8 @@ def _diode(value: Any) -> Any:
         except ValidationError as error:
             location, sentence = complaint(error, model)
             raise ValueError(f"{'.'.join(map(str, location))}: {sentence}") from error
+    if not isinstance(value, Diode):
+        raise ValueError(f"expected {EXPECTED_DIODE}, got {value!r}.")
     return value
 
 

@@ -175,10 +175,15 @@ class Trainer:
         key = jax.random.fold_in(jax.random.key(self.seed), epoch)
         return jax.random.fold_in(key, batch)
 
+    @property
+    def _full_size(self) -> int:
+        """Samples of every minibatch but, perhaps, the last of an epoch."""
+        count = len(self.data.train_inputs)
+        return min(self.batch_size or count, count)
+
     def batches(self, epoch: int) -> list[np.ndarray]:
         """Return the sample numbers of each minibatch of an epoch, in a seeded order."""
-        count = len(self.data.train_inputs)
-        size = min(self.batch_size or count, count)
+        count, size = len(self.data.train_inputs), self._full_size
         if size == count:
             return [np.arange(count)]
         rng = np.random.default_rng([self.seed, epoch])
@@ -209,13 +214,18 @@ class Trainer:
                 tally.add(out, wanted, good)
         return dataclasses.replace(after, epoch=state.epoch + 1), tally.figures()
 
+    @functools.cached_property
+    def _batches_per_call(self) -> int:
+        """How many full minibatches one call visits at most."""
+        if not self.substrate.engine.traceable:
+            return 1
+        return max(min(SAMPLES_PER_CALL, len(self.data.train_inputs)) // self._full_size, 1)
+
     def _calls(self, epoch: int) -> list[tuple[int, Int[np.ndarray, "batch sample"]]]:
         """Return what is visited by one call each: the first minibatch's number, the samples."""
         batches = self.batches(epoch)
-        size = len(batches[0])
-        at_once = SAMPLES_PER_CALL // size if self.substrate.engine.traceable else 1
-        full = [batch for batch in batches if len(batch) == size]
-        starts = range(0, len(full), max(at_once, 1))
+        full = [batch for batch in batches if len(batch) == self._full_size]
+        starts = range(0, len(full), self._batches_per_call)
         calls = [(i, np.stack(full[i : i + starts.step])) for i in starts]
         return [*calls, *((len(full), batch[None]) for batch in batches[len(full) :])]
 
@@ -223,20 +233,21 @@ class Trainer:
         self, state: TrainingState, first: int, inputs: np.ndarray, targets: np.ndarray
     ) -> tuple[TrainingState, np.ndarray, np.ndarray]:
         """Update once per minibatch; return also outputs and convergence, `batch sample`."""
-        count = len(inputs)
+        count, most = len(inputs), self._batches_per_call
         keys = [self.key(state.epoch, first + number) for number in range(count)]
         start = state.params, state.optimizer_state
-        if count == 1:
-            *end, outputs, converged = self.step(*start, inputs[0], targets[0], keys[0])
+        if most == 1 or inputs.shape[1] != self._full_size:
+            params, optimizer_state, outputs, converged = self.step(
+                *start, inputs[0], targets[0], keys[0]
+            )
             outputs, converged = outputs[None], converged[None]
         else:
-            missing = SAMPLES_PER_CALL // inputs.shape[1] - count
-            padding = ((0, missing), (0, 0), (0, 0))
-            stacked = None if keys[0] is None else jnp.stack(keys + keys[:1] * missing)
-            *end, outputs, converged = self._steps(
+            padding = ((0, most - count), (0, 0), (0, 0))
+            stacked = None if keys[0] is None else jnp.stack(keys + keys[:1] * (most - count))
+            params, optimizer_state, outputs, converged = self._steps(
                 *start, np.pad(inputs, padding), np.pad(targets, padding), stacked, count
             )
-        following = TrainingState(*end, state.epoch)
+        following = TrainingState(params, optimizer_state, state.epoch)
         return following, np.asarray(outputs)[:count], np.asarray(converged)[:count]
 
     def _too_many(self, converged: Bool[np.ndarray, "batch sample"]) -> Bool[np.ndarray, " batch"]:

@@ -110,8 +110,8 @@ def budget_figure(found: Audit) -> Figure:
     middles = np.arange(len(stages)) + 0.4 - width / 2
     for stage, middle in zip(stages, middles, strict=True):
         if found.budget.worst(stage) <= SMALLEST_SHARE:
-            text, style = f"below {SMALLEST_SHARE:g}", {"color": "0.5", "fontsize": "small"}
-            ax.text(middle, 1.5 * SMALLEST_SHARE, text, ha="center", va="bottom", **style)
+            text = ax.text(middle, 1.5 * SMALLEST_SHARE, f"below {SMALLEST_SHARE:g}")
+            text.set(ha="center", va="bottom", color="0.5", fontsize="small")
     ax.axhline(TARGET_ERROR, color="0.5", linewidth=0.8, linestyle=":")
     ax.set_yscale("log")
     ax.set_ylim(SMALLEST_SHARE, None)
