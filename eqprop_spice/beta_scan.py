@@ -16,7 +16,6 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.comparison import worst_error
 from eqprop_spice.costs.base import AbstractCost
-from eqprop_spice.groups import Product
 from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.rules.small_signal import SmallSignal
 from eqprop_spice.substrates.network import Network
@@ -62,13 +61,7 @@ class BetaScan:
 
 def output_conductance(circuit: Circuit, params: Mapping[str, Array]) -> float:
     """Return the mean conductance of the resistors at an output's positive node [S]."""
-    total = np.zeros(circuit.num_nodes)
-    for group in circuit.trainable_groups:
-        layout, g = group.layout, np.asarray(params[group.name], float)
-        ends = (g.sum(1), g.sum(0)) if isinstance(layout, Product) else (g, g)
-        np.add.at(total, layout.first, ends[0])
-        np.add.at(total, layout.second, ends[1])
-    return float(total[circuit.output_nodes[:, 0]].mean())
+    return float(circuit.node_conductances(params)[circuit.output_nodes[:, 0]].mean())
 
 
 def beta_grid(circuit: Circuit, params: Mapping[str, Array]) -> Float[np.ndarray, " beta"]:

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from eqprop_spice.circuit import Circuit, components
 from eqprop_spice.devices.base import AbstractTwoTerminal
 from eqprop_spice.errors import NetlistError
-from eqprop_spice.groups import GROUND, Amplifiers, Group, Pairs, Product, Sources
+from eqprop_spice.groups import GROUND, Amplifiers, Group, Pairs, Patches, Product, Shared, Sources
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 """What a name may be. ngspice executes what follows a newline in a name: nothing else may pass."""
@@ -132,6 +132,33 @@ class CircuitBuilder:
         layout = Pairs(np.asarray(first, int), np.asarray(second, int))
         if len(layout.first) != len(layout.second):
             raise NetlistError(f"Group '{name}' has lists of nodes of different lengths.")
+        self._groups.append(Group(self._claim(name), device, layout))
+
+    def add_patches(
+        self,
+        name: str,
+        device: AbstractTwoTerminal,
+        first: Int[np.ndarray, "row patch"],
+        second: Int[np.ndarray, "column patch"],
+        *,
+        shared: bool = False,
+    ) -> None:
+        """Connect every row of a patch to every column of it, in every patch.
+
+        Args:
+            name: Name of the group.
+            device: The device law.
+            first: The rows of every patch.
+            second: The columns of every patch.
+            shared: Whether the patches have the same parameters.
+        """
+        if first.shape[1] != second.shape[1]:
+            raise NetlistError(
+                f"Group '{name}' has {first.shape[1]} patches of first nodes and "
+                f"{second.shape[1]} of second ones; give both the same number."
+            )
+        kind = Shared if shared else Patches
+        layout = kind(first.ravel().astype(int), second.ravel().astype(int), first.shape[1])
         self._groups.append(Group(self._claim(name), device, layout))
 
     def build(

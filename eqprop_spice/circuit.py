@@ -103,6 +103,26 @@ class Circuit:
         """The groups that have parameters."""
         return tuple(g for g in self.groups if g.device.trainable)
 
+    @functools.cached_property
+    def linear_groups(self) -> tuple[Group, ...]:
+        """The groups that obey Ohm's law, whether they have parameters or not."""
+        return tuple(g for g in self.groups if g.device.linear)
+
+    @functools.cached_property
+    def nonlinear_groups(self) -> tuple[Group, ...]:
+        """The groups that do not obey Ohm's law."""
+        return tuple(g for g in self.groups if not g.device.linear)
+
+    def node_conductances(self, params: Mapping[str, Array]) -> Float[np.ndarray, " node"]:
+        """Return the sum of the conductances of all resistors at every node [S]."""
+        total = np.zeros(self.num_nodes)
+        for group in self.linear_groups:
+            wiring = group.layout.wiring
+            sums = wiring.conductance_sums(np.asarray(group.conductances(params), float))
+            add_at(total, wiring.first, sums[0])
+            add_at(total, wiring.second, sums[1])
+        return total
+
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each group's conductances [S] by group name."""
         return {g.name: g.layout.shape for g in self.trainable_groups}
@@ -290,18 +310,16 @@ class Circuit:
         """
         magnitude = np.zeros(voltages.shape)
         for group in self.groups:
-            layout = group.layout
-            if group.device.trainable:
-                # g (|a| + |b|) per branch: the branch law applied to +|a| and -|b|.
-                g = np.asarray(params[group.name])
-                a = np.abs(voltages[:, layout.first]) + voltage_floor
-                b = np.abs(voltages[:, layout.second])
-                if isinstance(layout, Product):
-                    add_at(magnitude, layout.first, a * g.sum(1) + b @ g.T)
-                    add_at(magnitude, layout.second, b * g.sum(0) + a @ g)
-                else:
-                    add_at(magnitude, layout.first, g * (a + b))
-                    add_at(magnitude, layout.second, g * (a + b))
+            layout = group.layout.wiring
+            if group.device.linear:
+                # g (|a| + |b|) per branch is 2 g |a|, less what flows from |a| to |b|.
+                g = np.asarray(group.conductances(params))
+                size = np.abs(voltages)
+                ends = (layout.first, layout.second)
+                flows, sums = layout.linear_currents(size, g), layout.conductance_sums(g)
+                for nodes, flow, total in zip(ends, flows, sums, strict=True):
+                    most = (2.0 * size[:, nodes] + voltage_floor) * total - flow
+                    add_at(magnitude, nodes, most)
             else:
                 one, two = layout.pairs()
                 drop = voltages[:, one] - voltages[:, two]
@@ -353,7 +371,7 @@ def components(
             one, two = layout.pairs()
             keep = ~(skip[one] | skip[two])
             if mask is not None:
-                keep &= mask.ravel()
+                keep &= layout.instance_values(mask).ravel()
             edges.append((one[keep], two[keep]))
     one = np.concatenate([e[0] for e in edges]) if edges else np.zeros(0, int)
     two = np.concatenate([e[1] for e in edges]) if edges else np.zeros(0, int)

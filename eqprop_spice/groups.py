@@ -1,6 +1,13 @@
-"""Groups of like devices on numbered nodes, and how currents of all their instances are summed."""
+"""Groups of like devices on numbered nodes, and how currents of all their instances are summed.
+
+A layout says which nodes each instance of a device connects, and which parameter it has. In
+`Product`, `Pairs` and `Patches` every instance has a parameter of its own; in `Shared` several have
+the same one, so that its derivative is the sum over them.
+"""
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,11 +30,76 @@ def add_at(array: Array, indices: np.ndarray, values: Array) -> Array:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Product:
-    """All pairs of two lists of nodes: a dense block, instances `[first, second]`."""
+class AbstractLayout:
+    """Which nodes the instances of a device connect, and which parameter each has.
+
+    Unless a layout says otherwise, every instance has a parameter of its own.
+
+    Attributes:
+        first: Nodes of the instances' first terminals, each as often as currents are summed for it.
+        second: Nodes of their second terminals.
+    """
 
     first: Int[np.ndarray, " first"]
     second: Int[np.ndarray, " second"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the parameters."""
+        raise NotImplementedError
+
+    @property
+    def wiring(self) -> "AbstractLayout":
+        """The same instances with a parameter each; its shape is that of all instances."""
+        return self
+
+    def pairs(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
+        """Return both nodes of every instance, in the order of `wiring`'s raveled parameters."""
+        raise NotImplementedError
+
+    def instance_names(self) -> list[str]:
+        """Return the suffix of every instance's name."""
+        return ["_".join(map(str, place)) for place in np.ndindex(self.wiring.shape)]
+
+    def instance_values(self, parameters: Array) -> Array:
+        """Return the parameter of every instance, in the shape of `wiring`."""
+        return parameters
+
+    def parameter_means(self, values: Array) -> Array:
+        """Return the mean over the instances of each parameter."""
+        return values
+
+    def instances_of(self, position: int) -> list[int]:
+        """Return which instances have a parameter, given its position in the raveled array."""
+        return [position]
+
+    def linear_currents(self, v: Float[Array, "batch node"], g: Array) -> tuple[Array, Array]:
+        """Return `(current out of first, current out of second)` of conductances g, by GEMM."""
+        raise NotImplementedError
+
+    def conductance_sums(self, g: Array) -> tuple[Array, Array]:
+        """Return the sum of conductances g at every node of `first` and of `second`."""
+        raise NotImplementedError
+
+    def voltage_drop_product(
+        self,
+        mean: Float[Array, "batch node"],
+        change: Float[Array, "batch node"],
+        weights: Array | float = 1.0,
+    ) -> Array:
+        """Return the batch mean of weight x (drop of `mean`) x (drop of `change`), by parameter.
+
+        Args:
+            mean: Voltages of all nodes [V].
+            change: Other voltages, or changes, of all nodes [V].
+            weights: One number, or one for every instance.
+        """
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Product(AbstractLayout):
+    """All pairs of two lists of nodes: a dense block, instances `[first, second]`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -41,17 +113,17 @@ class Product:
             np.tile(self.second, len(self.first)),
         )
 
-    def instance_names(self) -> list[str]:
-        """Return the suffix of every instance's name."""
-        return [f"{i}_{j}" for i in range(len(self.first)) for j in range(len(self.second))]
-
     def linear_currents(self, v, g):
         """Return `(current out of first, current out of second)` of conductances g, by GEMM."""
         a, b = v[..., self.first], v[..., self.second]
         return a * g.sum(1) - b @ g.T, b * g.sum(0) - a @ g
 
-    def voltage_drop_product(self, mean, change):
-        """Return the batch mean of (drop of `mean`) x (drop of `change`), `[first, second]`.
+    def conductance_sums(self, g):
+        """Return the sum of conductances g at every node of `first` and of `second`."""
+        return g.sum(1), g.sum(0)
+
+    def voltage_drop_product(self, mean, change, weights=1.0):
+        """Return the batch mean of weight x (drop of `mean`) x (drop of `change`).
 
         The four terms of $(a - b)(a' - b')$ are one matrix product: for small batches, reading and
         writing the result is what takes the time.
@@ -62,15 +134,12 @@ class Product:
         one_a, one_b = xp.ones((1, a.shape[1])), xp.ones((1, b.shape[1]))
         left = xp.concatenate([a, da, (a * da).sum(0)[None, :], one_a])
         right = xp.concatenate([-db, -b, one_b, (b * db).sum(0)[None, :]])
-        return left.T @ (right / mean.shape[0])
+        return left.T @ (right / mean.shape[0]) * weights
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Pairs:
+class Pairs(AbstractLayout):
     """One pair of nodes per instance, instances `[instance]`."""
-
-    first: Int[np.ndarray, " instance"]
-    second: Int[np.ndarray, " instance"]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -81,20 +150,135 @@ class Pairs:
         """Return both nodes of every instance."""
         return self.first, self.second
 
-    def instance_names(self) -> list[str]:
-        """Return the suffix of every instance's name."""
-        return [str(i) for i in range(len(self.first))]
-
     def linear_currents(self, v, g):
         """Return `(current out of first, current out of second)` of conductances g."""
         current = g * (v[..., self.first] - v[..., self.second])
         return current, -current
 
-    def voltage_drop_product(self, mean, change):
-        """Return the batch mean of (drop of `mean`) x (drop of `change`), `[instance]`."""
+    def conductance_sums(self, g):
+        """Return the conductances g at every node of `first` and of `second`."""
+        return g, g
+
+    def voltage_drop_product(self, mean, change, weights=1.0):
+        """Return the batch mean of weight x (drop of `mean`) x (drop of `change`)."""
         drop = mean[..., self.first] - mean[..., self.second]
         drop_change = change[..., self.first] - change[..., self.second]
-        return (drop * drop_change).mean(0)
+        return (drop * drop_change).mean(0) * weights
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Patches(AbstractLayout):
+    """Dense blocks side by side, instances `[row, column, patch]`.
+
+    In each patch every row connects to every column. `first` holds the nodes `[row, patch]`,
+    raveled, and `second` the nodes `[column, patch]`.
+
+    Attributes:
+        num_patches: Number of blocks.
+    """
+
+    num_patches: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of instances along each axis."""
+        sizes = (len(nodes) // self.num_patches for nodes in (self.first, self.second))
+        return (*sizes, self.num_patches)
+
+    def pairs(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
+        """Return both nodes of every instance, in the order of the raveled parameters."""
+        first = self.first.reshape(-1, 1, self.num_patches)
+        second = self.second.reshape(1, -1, self.num_patches)
+        return (
+            np.broadcast_to(first, self.shape).ravel(),
+            np.broadcast_to(second, self.shape).ravel(),
+        )
+
+    def _by_patch(self, v, nodes: np.ndarray):
+        """Return the voltages at `[row, patch]` nodes, `patch batch row`."""
+        voltages = v[:, nodes].reshape(len(v), -1, self.num_patches)
+        return voltages.__array_namespace__().moveaxis(voltages, -1, 0)
+
+    def linear_currents(self, v, g):
+        """Return `(current out of first, current out of second)` of conductances g, by GEMM.
+
+        The last axis of g may have length 1: the same conductances in every patch.
+        """
+        xp = v.__array_namespace__()
+        g = xp.moveaxis(g, -1, 0)
+        a, b = self._by_patch(v, self.first), self._by_patch(v, self.second)
+        currents = (
+            a * g.sum(2)[:, None, :] - b @ xp.swapaxes(g, 1, 2),
+            b * g.sum(1)[:, None, :] - a @ g,
+        )
+        one, two = (xp.moveaxis(c, 0, -1).reshape(len(v), -1) for c in currents)
+        return one, two
+
+    def conductance_sums(self, g):
+        """Return the sum of conductances g at every node of `first` and of `second`."""
+        return g.sum(1).ravel(), g.sum(0).ravel()
+
+    def voltage_drop_product(self, mean, change, weights=1.0):
+        """Return the batch mean of weight x (drop of `mean`) x (drop of `change`)."""
+        xp = mean.__array_namespace__()
+        a, b = self._by_patch(mean, self.first), self._by_patch(mean, self.second)
+        da, db = self._by_patch(change, self.first), self._by_patch(change, self.second)
+        product = (a * da).sum(1)[:, :, None] + (b * db).sum(1)[:, None, :]
+        product = product - xp.swapaxes(a, 1, 2) @ db - xp.swapaxes(da, 1, 2) @ b
+        return xp.moveaxis(product, 0, -1) / mean.shape[0] * weights
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shared(AbstractLayout):
+    """Patches that all have the same parameters, `[row, column]`: the kernel of a convolution.
+
+    Attributes:
+        num_patches: Number of blocks; see `Patches`.
+    """
+
+    num_patches: int
+
+    @functools.cached_property
+    def wiring(self) -> Patches:
+        """The same instances with a parameter each."""
+        return Patches(self.first, self.second, self.num_patches)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of parameters along each axis."""
+        return self.wiring.shape[:2]
+
+    def pairs(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
+        """Return both nodes of every instance, patch by patch of the first parameter first."""
+        return self.wiring.pairs()
+
+    def instance_values(self, parameters):
+        """Return the parameter of every instance, `[row, column, patch]`."""
+        xp = parameters.__array_namespace__()
+        return xp.broadcast_to(parameters[:, :, None], self.wiring.shape)
+
+    def parameter_means(self, values):
+        """Return the mean over the instances of each parameter, `[row, column]`."""
+        return values.mean(2)
+
+    def instances_of(self, position: int) -> list[int]:
+        """Return which instances have a parameter, given its position in the raveled array."""
+        return list(range(position * self.num_patches, (position + 1) * self.num_patches))
+
+    def linear_currents(self, v, g):
+        """Return `(current out of first, current out of second)` of conductances g, by GEMM."""
+        return self.wiring.linear_currents(v, g[:, :, None])
+
+    def conductance_sums(self, g):
+        """Return the sum of conductances g at every node of `first` and of `second`."""
+        return self.wiring.conductance_sums(self.instance_values(g))
+
+    def voltage_drop_product(self, mean, change, weights=1.0):
+        """Return the batch mean of weight x (drop of `mean`) x (drop of `change`), `[row, column]`.
+
+        A parameter acts through all its instances: each is weighted, then they are summed.
+        """
+        return self.wiring.voltage_drop_product(mean, change, weights).sum(2)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,7 +287,18 @@ class Group:
 
     name: str
     device: AbstractTwoTerminal
-    layout: Product | Pairs
+    layout: AbstractLayout
+
+    @property
+    def num_instances(self) -> int:
+        """Number of devices."""
+        return int(np.prod(self.layout.wiring.shape))
+
+    def conductances(self, params: Mapping[str, Array]) -> Array:
+        """Return the conductance of every instance of a linear device [S], shaped as the wiring."""
+        if self.device.trainable:
+            return self.layout.instance_values(params[self.name])
+        return self.device.conductance(np.zeros(self.layout.wiring.shape))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

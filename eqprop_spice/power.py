@@ -40,8 +40,8 @@ def absorbed_powers(
     nothing = xp.zeros(voltages.shape[0])
     powers: dict[str, Array] = dict.fromkeys(CLASSES, nothing)
     for group in circuit.groups:
-        if group.device.trainable:
-            power = _resistor_power(group, params[group.name], voltages)
+        if group.device.linear:
+            power = _resistor_power(group, group.conductances(params), voltages)
             powers["resistors"] = powers["resistors"] + power
         else:
             one, two = group.layout.pairs()
@@ -62,8 +62,8 @@ def absorbed_powers(
 def _resistor_power(
     group: Group, conductances: Array, voltages: Float[Array, "batch node"]
 ) -> Float[Array, " batch"]:
-    """Return the power of a group of resistors [W]."""
-    layout = group.layout
+    """Return the power of a group of resistors [W], given the conductance of every instance."""
+    layout = group.layout.wiring
     first, second = layout.linear_currents(voltages, conductances)
     power = (voltages[:, layout.first] * first).sum(1)
     return power + (voltages[:, layout.second] * second).sum(1)
@@ -73,7 +73,7 @@ def _feeds_resistors(circuit: Circuit, sources: Sources) -> bool:
     """Whether sources feed resistors, as inputs and biases do; those that shift diodes do not."""
     return any(
         np.isin(sources.nodes, nodes).any()
-        for group in circuit.trainable_groups
+        for group in circuit.linear_groups
         for nodes in (group.layout.first, group.layout.second)
     )
 
@@ -103,10 +103,10 @@ def co_contents(
     xp = voltages.__array_namespace__()
     contents = {"resistors": xp.zeros(voltages.shape[0]), "diodes": xp.zeros(voltages.shape[0])}
     for group in circuit.groups:
-        omega = xp.broadcast_to(xp.asarray(weights[group.name]), group.layout.shape)
-        if group.device.trainable:
+        omega = xp.broadcast_to(xp.asarray(weights[group.name]), group.layout.wiring.shape)
+        if group.device.linear:
             # Half the power of weighted resistors, without an array of all their drops.
-            power = _resistor_power(group, omega * params[group.name], voltages)
+            power = _resistor_power(group, omega * group.conductances(params), voltages)
             contents["resistors"] = contents["resistors"] + 0.5 * power
         else:
             one, two = group.layout.pairs()

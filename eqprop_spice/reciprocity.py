@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from eqprop_spice.circuit import Circuit, components
 from eqprop_spice.errors import NetlistError
-from eqprop_spice.groups import GROUND, Group, Product
+from eqprop_spice.groups import GROUND, Group
 
 WEIGHT_TOLERANCE = 1e-9
 """Relative disagreement of weights above which a circuit is not reciprocal; far above rounding
@@ -36,7 +36,7 @@ def reciprocity_weights(
         conducting: Which resistors count as there; all of them by default.
 
     Returns:
-        Arrays that broadcast against the conductances of each group.
+        The weight of every instance of each group.
 
     Raises:
         NetlistError: If no such weights exist: the circuit is not reciprocal.
@@ -51,13 +51,11 @@ def branch_weights(
     node_weight = _node_weights(circuit, conducting)
     weights: dict[str, np.ndarray] = {}
     for group in groups:
-        layout = group.layout
-        first = np.where(circuit.is_fixed[layout.first], np.nan, node_weight[layout.first])
-        second = np.where(circuit.is_fixed[layout.second], np.nan, node_weight[layout.second])
-        if isinstance(layout, Product):
-            first, second = np.broadcast_arrays(first[:, None], second[None, :])
-        combined = np.where(np.isnan(first), second, first)
-        weights[group.name] = np.where(np.isnan(combined), 0.0, combined)
+        first, second = group.layout.pairs()
+        fixed = circuit.is_fixed
+        combined = np.where(fixed[first], node_weight[second], node_weight[first])
+        combined = np.where(fixed[first] & fixed[second], 0.0, combined)
+        weights[group.name] = combined.reshape(group.layout.wiring.shape)
     return weights
 
 

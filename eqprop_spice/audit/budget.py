@@ -62,8 +62,13 @@ def budget(case: Case, exact: Mapping[str, np.ndarray]) -> Budget:
     standard = dict(case.limit.gradient)
     signed, weighted = standard, standard
     if case.substrate.weights == "none" and case.weights is not None:
-        signed = {k: np.sign(case.weights[k]) * v for k, v in standard.items()}
-        weighted = {k: case.weights[k] * v for k, v in standard.items()}
+        # One weight per parameter: exact wherever the devices that share it have the same.
+        weights = {
+            g.name: g.layout.parameter_means(case.weights[g.name])
+            for g in case.circuit.trainable_groups
+        }
+        signed = {k: np.sign(weights[k]) * v for k, v in standard.items()}
+        weighted = {k: weights[k] * v for k, v in standard.items()}
     gradients = (
         case.configured.gradient,
         case.estimate(engine=tight).gradient,

@@ -10,7 +10,7 @@ from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.general import GeneralPlan
 from eqprop_spice.engines.ngspice import HELD_POINTS
 from eqprop_spice.errors import ConvergenceError
-from eqprop_spice.groups import GROUND
+from eqprop_spice.groups import GROUND, Group
 from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Free
 from eqprop_spice.spice.library import Session
@@ -125,13 +125,13 @@ def sensitivities(case: Case, point: OperatingPoint) -> dict[str, np.ndarray] | 
         None if the circuit is too large for it.
     """
     circuit, session = case.circuit, Session.get()
-    num_devices = sum(int(np.prod(g.layout.shape)) for g in circuit.groups)
+    num_devices = sum(g.num_instances for g in circuit.groups)
     if num_devices > MAX_SENSITIVITY_DEVICES:
         return None
     outputs = np.asarray(circuit.outputs(np.asarray(point.voltages)))
     slopes = np.asarray(case.cost.gradient(outputs, case.targets))
     total = {name: np.zeros(len(chosen)) for name, chosen in case.selection.items()}
-    names = {g.name: g.layout.instance_names() for g in circuit.trainable_groups}
+    names = {g.name: _device_names(g) for g in circuit.trainable_groups}
     for sample, inputs in enumerate(case.inputs):
         cards = circuit_cards(circuit, case.params, inputs, Free(), behavioral=True)
         session.load(["* sensitivities", ACCURATE_OPTIONS, *cards, ".end"])
@@ -140,9 +140,9 @@ def sensitivities(case: Case, point: OperatingPoint) -> dict[str, np.ndarray] | 
             session.command(f"sens v({circuit.node_names[plus]}{second})")
             for name, chosen in case.selection.items():
                 for i, position in enumerate(chosen.tolist()):
-                    vector = session.vector(f"r{name}_{names[name][position]}")
-                    value = np.nan if vector is None else float(vector[0])
-                    total[name][i] += slopes[sample, k] * value
+                    vectors = [session.vector(device) for device in names[name][position]]
+                    values = [np.nan if v is None else float(v[0]) for v in vectors]
+                    total[name][i] += slopes[sample, k] * sum(values)
             session.command("destroy all")
     session.unload()
     # dV/dg = -R^2 dV/dR, and .sens took 1/R at R and R (1 + step).
@@ -153,3 +153,13 @@ def sensitivities(case: Case, point: OperatingPoint) -> dict[str, np.ndarray] | 
         / len(case.inputs)
         for name, values in total.items()
     }
+
+
+def _device_names(group: Group) -> list[list[str]]:
+    """Return ngspice's names of the resistors that have each parameter of a group."""
+    suffixes = group.layout.instance_names()
+    count = int(np.prod(group.layout.shape))
+    return [
+        [f"r{group.name}_{suffixes[i]}" for i in group.layout.instances_of(position)]
+        for position in range(count)
+    ]

@@ -310,16 +310,13 @@ def _remarks(case: Case, point: OperatingPoint, own: BetaScan, uniqueness: Uniqu
 def diode_share(case: Case, point: OperatingPoint) -> float | None:
     """Return the largest share of nonlinear devices in the conductance of a node, over samples."""
     circuit, voltages = case.circuit, np.asarray(point.voltages)
-    linear = np.zeros(circuit.num_nodes)
+    linear = circuit.node_conductances(case.params)
     nonlinear = np.zeros(voltages.shape)
-    for group in circuit.groups:
+    for group in circuit.nonlinear_groups:
         one, two = group.layout.pairs()
+        slope = group.device.conductance(voltages[:, one] - voltages[:, two])
         for node in (one, two):
-            if group.device.trainable:
-                np.add.at(linear, node, case.params[group.name].ravel())
-            else:
-                slope = group.device.conductance(voltages[:, one] - voltages[:, two])
-                add_at(nonlinear, node, slope)
+            add_at(nonlinear, node, slope)
     free = circuit.free_nodes
     if not nonlinear[:, free].any():
         return None

@@ -11,7 +11,7 @@ import numpy as np
 
 from eqprop_spice.audit.case import Case
 from eqprop_spice.engines.general import GeneralPlan
-from eqprop_spice.groups import Product, add_at
+from eqprop_spice.groups import add_at
 
 NUM_STARTS = 20
 """Random starts of Newton's method per sample."""
@@ -52,12 +52,7 @@ class Uniqueness:
 def linear_conductances(case: Case) -> np.ndarray:
     """Return $c_j$ of the input node of every amplifier that has a negative reflection [S]."""
     circuit = case.circuit
-    total = np.zeros(circuit.num_nodes)
-    for group in circuit.trainable_groups:
-        layout, g = group.layout, case.params[group.name]
-        ends = (g.sum(1), g.sum(0)) if isinstance(layout, Product) else (g, g)
-        total = add_at(total, layout.first, ends[0])
-        total = add_at(total, layout.second, ends[1])
+    total = circuit.node_conductances(case.params)
     inputs = np.concatenate([np.zeros(0, int), *(a.inputs for a in circuit.amplifiers)])
     reflected = total.copy()
     for a in circuit.amplifiers:

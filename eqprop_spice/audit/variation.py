@@ -101,12 +101,10 @@ def _vary_phase(case: Case, engine: AbstractEngine, phase: AbstractPhase) -> Pha
     here = quantities(case.params)
     slopes = derivatives(quantities, case.params, case.selection)
     voltages = settle(case.params)
-    squares = {
-        g.name: g.layout.voltage_drop_product(voltages, voltages) for g in circuit.trainable_groups
-    }
+    layouts = {g.name: g.layout for g in circuit.trainable_groups}
+    squares = {k: q.voltage_drop_product(voltages, voltages) for k, q in layouts.items()}
     explicit = {
-        name: 0.5 * np.broadcast_to(weights[name], square.shape) * square
-        for name, square in squares.items()
+        k: 0.5 * q.voltage_drop_product(voltages, voltages, weights[k]) for k, q in layouts.items()
     }
     count = len(CLASSES)
     return PhaseVariation(

@@ -20,6 +20,11 @@ class AbstractTwoTerminal:
         """Whether the device has a parameter that learning may change."""
         return False
 
+    @property
+    def linear(self) -> bool:
+        """Whether the current is proportional to the voltage."""
+        return False
+
     def current(
         self, voltage: Float[Array, "*shape"], value: Array = None
     ) -> Float[Array, "*shape"]:

@@ -97,7 +97,7 @@ class _Problem:
         leaving = (conductances @ known.T).T - circuit.injected_currents(currents)
         self.right = -(self.structure.reflection.T @ leaving.T).T
         self.offsets = (self.structure.incidence.T @ known.T).T
-        self.sizes = [g.layout.shape[0] for g in self.structure.branches]
+        self.sizes = [g.num_instances for g in self.structure.branches]
 
     def split(self, values: np.ndarray) -> list[np.ndarray]:
         """Return the columns of each group of branches."""

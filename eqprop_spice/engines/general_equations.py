@@ -79,7 +79,7 @@ def structure_of(circuit: Circuit) -> Structure:
     """Return the structure of a circuit's equations."""
     selection = _node_map(circuit, reflections=False)
     reflection = _node_map(circuit, reflections=True)
-    branches = tuple(g for g in circuit.groups if not g.device.trainable)
+    branches = circuit.nonlinear_groups
     ends = [g.layout.pairs() for g in branches]
     first = np.concatenate([np.zeros(0, int), *(e[0] for e in ends)])
     second = np.concatenate([np.zeros(0, int), *(e[1] for e in ends)])
@@ -111,11 +111,11 @@ def conductance_matrix(
 ) -> scipy.sparse.csr_array:
     """Return L: what the resistors, and springs across the outputs, stamp [S], `node node`."""
     first, second, values = [], [], []
-    for group in circuit.trainable_groups:
+    for group in circuit.linear_groups:
         one, two = group.layout.pairs()
         first.append(one)
         second.append(two)
-        values.append(np.asarray(params[group.name], float).ravel())
+        values.append(np.asarray(group.conductances(params), float).ravel())
     if stiffness != 0.0:
         first.append(circuit.output_nodes[:, 0])
         second.append(circuit.output_nodes[:, 1])

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
+import scipy.sparse
 from jaxtyping import Float
 
 from eqprop_spice.circuit import Circuit
@@ -41,11 +42,11 @@ def fold(
     conductance = np.zeros(circuit.num_nodes)
     currents = np.zeros_like(held)
     branches: list[tuple[int, int, float]] = []
-    fixed = circuit.is_fixed
-    for group in circuit.trainable_groups:
-        first, second = group.layout.first, group.layout.second
-        g = np.asarray(params[group.name])
-        if isinstance(group.layout, Product):
+    fixed, num_nodes = circuit.is_fixed, circuit.num_nodes
+    for group in circuit.linear_groups:
+        layout, g = group.layout, np.asarray(group.conductances(params))
+        if isinstance(layout, Product):
+            first, second = layout.first, layout.second
             one, two = fixed[first], fixed[second]
             add_at(conductance, second[~two], g[one][:, ~two].sum(0))
             add_at(conductance, first[~one], g[~one][:, two].sum(1))
@@ -54,10 +55,13 @@ def fold(
             a, b = np.meshgrid(first[~one], second[~two], indexing="ij")
             rest = (a.ravel(), b.ravel(), g[~one][:, ~two].ravel())
         else:
+            (first, second), g = layout.pairs(), g.ravel()
             one, two = fixed[first] & ~fixed[second], fixed[second] & ~fixed[first]
             for free, source, which in ((second, first, one), (first, second, two)):
                 add_at(conductance, free[which], g[which])
-                add_at(currents, free[which], held[:, source[which]] * g[which])
+                # Of many samples and instances, not all products at once.
+                entries = (g[which], (source[which], free[which]))
+                currents += held @ scipy.sparse.csr_array(entries, shape=(num_nodes, num_nodes))
             keep = ~(fixed[first] | fixed[second])
             rest = (first[keep], second[keep], g[keep])
         branches += list(zip(*(array.tolist() for array in rest), strict=True))

@@ -67,33 +67,25 @@ def source_cards(
                 yield f"v{group.name}_{i} {name} 0 {number(voltages[node])}"
 
 
-def device_cards(
-    circuit: Circuit, params: Mapping[str, Array], *, trainable: bool
-) -> Iterator[str]:
-    """Yield the two-terminal devices that do, or do not, have parameters."""
+def device_cards(circuit: Circuit, params: Mapping[str, Array], *, linear: bool) -> Iterator[str]:
+    """Yield the resistors, or else the nonlinear devices, which have no parameters."""
     names = circuit.node_names
-    for group in circuit.groups:
-        device = group.device
-        if device.trainable != trainable:
-            continue
+    for group in circuit.linear_groups if linear else circuit.nonlinear_groups:
         first, second = group.layout.pairs()
-        values = np.ravel(params[group.name]) if trainable else [None] * len(first)
+        values = np.ravel(group.conductances(params)) if linear else [None] * len(first)
         for suffix, a, b, value in zip(
             group.layout.instance_names(), first, second, values, strict=True
         ):
-            yield device.card(f"{group.name}_{suffix}", names[a], names[b], value)
+            yield group.device.card(f"{group.name}_{suffix}", names[a], names[b], value)
 
 
 def behavioral_cards(circuit: Circuit) -> Iterator[str]:
-    """Yield the devices without parameters as behavioral sources that obey the same law."""
+    """Yield the nonlinear devices as behavioral sources that obey the same law."""
     names = circuit.node_names
-    for group in circuit.groups:
-        if not group.device.trainable:
-            first, second = group.layout.pairs()
-            for suffix, a, b in zip(group.layout.instance_names(), first, second, strict=True):
-                yield from group.device.behavioral_cards(
-                    f"{group.name}_{suffix}", names[a], names[b]
-                )
+    for group in circuit.nonlinear_groups:
+        first, second = group.layout.pairs()
+        for suffix, a, b in zip(group.layout.instance_names(), first, second, strict=True):
+            yield from group.device.behavioral_cards(f"{group.name}_{suffix}", names[a], names[b])
 
 
 def amplifier_cards(circuit: Circuit) -> Iterator[str]:
@@ -155,15 +147,13 @@ def circuit_cards(
     circuit.check_inputs(inputs)
     voltages = np.zeros(circuit.num_nodes)
     voltages[circuit.fixed_nodes] = circuit.fixed_voltages(inputs)[0]
-    nonlinear = (
-        behavioral_cards(circuit) if behavioral else device_cards(circuit, {}, trainable=False)
-    )
+    nonlinear = behavioral_cards(circuit) if behavioral else device_cards(circuit, {}, linear=False)
     return [
         *([] if behavioral else model_cards(circuit)),
         "* sources",
         *source_cards(circuit, voltages),
         "* resistors",
-        *device_cards(circuit, params, trainable=True),
+        *device_cards(circuit, params, linear=True),
         "* nonlinear devices",
         *nonlinear,
         "* bidirectional amplifiers",

@@ -39,11 +39,11 @@ def deck_of(circuit: Circuit) -> Deck:
     names = circuit.node_names
     resistor_fed = [
         layout.second[~circuit.is_fixed[layout.second]]
-        for layout in (g.layout for g in circuit.trainable_groups)
+        for layout in (g.layout for g in circuit.linear_groups)
         if circuit.is_fixed[layout.first].any()
     ] + [
         layout.first[~circuit.is_fixed[layout.first]]
-        for layout in (g.layout for g in circuit.trainable_groups)
+        for layout in (g.layout for g in circuit.linear_groups)
         if circuit.is_fixed[layout.second].any()
     ]
     outputs = circuit.clamped_nodes[~circuit.is_fixed[circuit.clamped_nodes]]
@@ -52,8 +52,7 @@ def deck_of(circuit: Circuit) -> Deck:
     lines = [f"idrive_{node} 0 {names[node]} external" for node in drives.tolist()]
     touched = {
         int(node)
-        for group in circuit.groups
-        if not group.device.trainable
+        for group in circuit.nonlinear_groups
         for nodes in (group.layout.first, group.layout.second)
         for node in nodes
     }
@@ -66,7 +65,7 @@ def deck_of(circuit: Circuit) -> Deck:
             else:
                 lines.append(f"v_held_{node} {names[node]} 0 external")
                 columns[f"v_held_{node}".encode()] = len(columns)
-    lines += device_cards(circuit, {}, trainable=False)
+    lines += device_cards(circuit, {}, linear=False)
     lines += amplifier_cards(circuit)
     return Deck(circuit, drives, columns, lines)
 

@@ -51,7 +51,7 @@ class Network(AbstractSubstrate):
 
     @functools.cached_property
     def group_weights(self) -> dict[str, Array]:
-        """The weight of every trainable group, a number or an array like its conductances."""
+        """The weight of every trainable group, a number or an array over its instances."""
         if self.weights == "none":
             return dict.fromkeys(self.circuit.parameter_shapes(), np.ones(()))
         weights = reciprocity_weights(self.nominal or self.circuit)
@@ -217,7 +217,8 @@ class Network(AbstractSubstrate):
         change = xp.where(samples[:, None], change, 0.0)
         share = xp.maximum(samples.mean(), 1.0 / samples.shape[0])
         return {
-            group.name: group.layout.voltage_drop_product(mean, change)
-            * (self.group_weights[group.name] / share)
+            group.name: group.layout.voltage_drop_product(
+                mean, change, self.group_weights[group.name] / share
+            )
             for group in self.circuit.trainable_groups
         }

@@ -18,11 +18,15 @@ from eqprop_spice.devices.diode import PRESETS
 from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice import NgSpice
 from eqprop_spice.errors import ConvergenceError
+from eqprop_spice.layers.base import layered_circuit
+from eqprop_spice.layers.convolution import Convolution
+from eqprop_spice.layers.diodes import AntiparallelDiodes
+from eqprop_spice.layers.pooling import AveragePool
 from eqprop_spice.phases import Free
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
 from eqprop_spice.substrates.network import Network
-from tests.circuits import Layered
+from tests.circuits import KIRAZ, Layered
 
 pytestmark = pytest.mark.ngspice
 
@@ -75,6 +79,30 @@ def test_all_references_agree(name):
     for engine in (NgSpice(), Native()):
         gradient = case.estimate(SmallSignal(), engine=engine).gradient
         assert worst(case.chosen(gradient)) < BY_SMALL_SIGNAL
+
+
+def test_shared_conductances_count_every_resistor():
+    layers = [
+        Convolution((2, 3), 2, (2, 2), bias=(1.0,)),
+        AntiparallelDiodes(KIRAZ, 0.1),
+        AveragePool((1, 2), (1, 2), 1e-2),
+    ]
+    circuit = layered_circuit(layers, num_inputs=6, num_outputs=1)
+    rng = np.random.default_rng(0)
+    params = {n: rng.uniform(1e-3, 1e-2, s) for n, s in circuit.parameter_shapes().items()}
+    selection = choose(params, 10, rng)
+    inputs, targets = rng.uniform(-3.0, 3.0, (2, 6)), np.full((2, 1), 0.5)
+    network, rule = Network(circuit, NgSpice()), EquilibriumPropagation()
+    case = Case("test", network, rule, SquaredError(), params, inputs, targets, selection)
+    point = operating_point(case, NgSpice())
+    chosen, by_ngspice = case.chosen(exact_gradient(case, point)), sensitivities(case, point)
+    assert by_ngspice is not None
+    for found, tolerance in (
+        (by_ngspice, BY_SENS),
+        (finite_differences(case, NgSpice()), BY_NGSPICE),
+    ):
+        errors = compare_layers(found, chosen).values()
+        assert max(c.largest_error for c in errors) < tolerance
 
 
 def test_derivatives_are_exact_for_polynomials_of_fourth_degree():

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from eqprop_spice.devices.resistor import Resistor
+from eqprop_spice.devices.resistor import FixedResistor, Resistor
+from eqprop_spice.errors import NetlistError
 from tests.circuits import central_difference
 
 DERIVATIVE = 1e-9
@@ -38,3 +39,18 @@ def test_card_is_the_resistance_with_all_digits():
 def test_resistor_is_trainable_and_has_no_model():
     assert Resistor().trainable
     assert Resistor().model_card() is None
+
+
+def test_a_fixed_resistor_obeys_the_law_of_a_trainable_one():
+    fixed, v = FixedResistor(0.02), np.linspace(-2.0, 2.0, 7)
+    assert fixed.linear and not fixed.trainable
+    for name in ("current", "conductance", "co_content"):
+        expected = getattr(Resistor(), name)(v, 0.02)
+        np.testing.assert_array_equal(getattr(fixed, name)(v), expected)
+    assert fixed.card("pool_0_1", "a", "b") == Resistor().card("pool_0_1", "a", "b", 0.02)
+
+
+@pytest.mark.parametrize("siemens", [0.0, -1.0, np.nan, np.inf, 1e-320])
+def test_a_fixed_resistor_has_a_finite_positive_conductance(siemens: float):
+    with pytest.raises(NetlistError, match="finite and positive"):
+        FixedResistor(siemens)

@@ -24,8 +24,10 @@ from eqprop_spice.errors import NetlistError
 from eqprop_spice.groups import GROUND
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import AbstractLayer, layered_circuit
+from eqprop_spice.layers.convolution import Convolution, LocallyConnected
 from eqprop_spice.layers.dense import Dense
 from eqprop_spice.layers.diodes import AntiparallelDiodes, Rectifier
+from eqprop_spice.layers.pooling import AveragePool
 from eqprop_spice.phases import AbstractPhase, Force, Free, Spring
 from eqprop_spice.spice.netlist import netlist, number
 from tests.circuits import KIRAZ, Kind, Layered, run_ngspice
@@ -70,12 +72,16 @@ def one_device(device: AbstractTwoTerminal, title: str) -> Case:
     return Case(circuit, params, np.array([2.0]), Free(), title)
 
 
-def layers(*some: AbstractLayer, title: str) -> Case:
+def layers(*some: AbstractLayer, title: str, inputs: tuple[float, ...] = (-2.0, 1.5)) -> Case:
     """Return layers in a row with seeded conductances."""
-    circuit = layered_circuit(some, num_inputs=2, num_outputs=1)
+    circuit = layered_circuit(some, num_inputs=len(inputs), num_outputs=1)
     rng = np.random.default_rng(SEED)
     params = {n: rng.uniform(1e-3, 1e-2, s) for n, s in circuit.parameter_shapes().items()}
-    return Case(circuit, params, np.array([-2.0, 1.5]), Free(), title)
+    return Case(circuit, params, np.array(inputs), Free(), title)
+
+
+IMAGE = (-2.0, 1.5, 1.0, -1.0, 0.5, 2.0)
+"""Two rows of three pixels [V]."""
 
 
 def amplifier(kind: Kind, *, inverted: bool = False) -> Case:
@@ -135,6 +141,21 @@ CASES: dict[str, Callable[[], Case]] = {
     "layer_amplifier_kendall": lambda: amplifier("kendall"),
     "layer_amplifier_published": lambda: amplifier("published"),
     "layer_amplifier_inverted": lambda: amplifier("kendall", inverted=True),
+    "layer_convolution": lambda: layers(
+        Convolution((2, 3), 1, (2, 2), stride=2, padding=1, bias=(1.0,)),
+        Dense(2),
+        title="convolution with zero padding and a bias",
+        inputs=IMAGE,
+    ),
+    "layer_locally_connected": lambda: layers(
+        LocallyConnected((2, 3), 1, (2, 2)), title="locally connected layer", inputs=IMAGE
+    ),
+    "layer_average_pool": lambda: layers(
+        Convolution((2, 3), 2, (1, 2)),
+        AveragePool((2, 2), (2, 2), 1e-2),
+        title="average pool of two channels behind a convolution",
+        inputs=IMAGE,
+    ),
     "case_1_free": lambda: case_1(nudged=False),
     "case_1_nudged": lambda: case_1(nudged=True),
 }
