@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.phases import AbstractPhase, Nudge
+from eqprop_spice.relaxation import Relaxation
 
 Params = Mapping[str, Array]
 
@@ -76,6 +77,7 @@ class AbstractSubstrate:
         state: Any,
         output_gradient: Float[Array, "batch output"],
         samples: Bool[Array, " batch"],
+        relaxation: Relaxation | None = None,
     ) -> tuple[dict[str, Array], Bool[Array, " batch"]]:
         r"""Return the exact mean of $dC/d\theta$, and which samples it is the mean of.
 
@@ -88,6 +90,7 @@ class AbstractSubstrate:
             state: A free state.
             output_gradient: $\partial C/\partial y$.
             samples: Which samples count.
+            relaxation: What to backpropagate through instead of the settled state, if anything.
         """
         raise NotImplementedError
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -20,6 +20,7 @@ from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Free, Nudge
 from eqprop_spice.power import absorbed_powers
 from eqprop_spice.reciprocity import reciprocity_weights
+from eqprop_spice.relaxation import Relaxation, truncated_multipliers
 from eqprop_spice.substrates.base import AbstractSubstrate, Params
 
 
@@ -185,25 +186,25 @@ class Network(AbstractSubstrate):
         state: OperatingPoint,
         output_gradient: Float[Array, "batch output"],
         samples: Bool[Array, " batch"],
+        relaxation: Relaxation | None = None,
     ) -> tuple[dict[str, Array], Bool[Array, " batch"]]:
         r"""Return the exact gradient by the adjoint of Kirchhoff's equations.
 
         With the multipliers $\mu$ of `Native.adjoint`,
         $dC/dg_{ab} = -(\mu_a - \mu_b)(v_a - v_b)$. No weight enters: this holds for circuits that
         are not reciprocal as well. It is linear algebra, the same at any engine's operating point.
+        With a relaxation, the multipliers are those of `truncated_multipliers`.
         """
-        devices = self.devices(params)
-        multipliers = Native().adjoint(self.circuit, devices, inputs, state, output_gradient)
+        devices, slopes = self.devices(params), output_gradient
+        if relaxation is None:
+            multipliers = Native().adjoint(self.circuit, devices, inputs, state, slopes)
+        else:
+            xp = state.voltages.__array_namespace__()
+            voltages = xp.where(samples[:, None], state.voltages, 0.0)
+            multipliers = truncated_multipliers(self.circuit, devices, voltages, slopes, relaxation)
         xp = multipliers.__array_namespace__()
         valid = samples & xp.isfinite(multipliers).all(axis=1)
-        mean = xp.where(valid[:, None], state.voltages, 0.0)
-        change = xp.where(valid[:, None], -multipliers, 0.0)
-        share = xp.maximum(valid.mean(), 1.0 / valid.shape[0])
-        gradient = {
-            group.name: group.layout.voltage_drop_product(mean, change) / share
-            for group in self.circuit.trainable_groups
-        }
-        return gradient, valid
+        return self._product(state.voltages, -multipliers, valid, {}), valid
 
     def dissipated_power(self, params: Params, state: OperatingPoint) -> Float[Array, " batch"]:
         """Return the power of resistors, diodes and amplifiers [W]; see `power`."""
@@ -212,13 +213,19 @@ class Network(AbstractSubstrate):
         return powers["resistors"] + powers["diodes"] + powers["amplifiers"]
 
     def _weighted_product(self, mean: Array, change: Array, samples: Array) -> dict[str, Array]:
+        return self._product(mean, change, samples, self.group_weights)
+
+    def _product(
+        self, mean: Array, change: Array, samples: Array, weights: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """Return the mean over samples of the product of two drops; without a weight it is 1."""
         xp = mean.__array_namespace__()
         mean = xp.where(samples[:, None], mean, 0.0)
         change = xp.where(samples[:, None], change, 0.0)
         share = xp.maximum(samples.mean(), 1.0 / samples.shape[0])
         return {
             group.name: group.layout.voltage_drop_product(
-                mean, change, self.group_weights[group.name] / share
+                mean, change, weights.get(group.name, 1.0) / share
             )
             for group in self.circuit.trainable_groups
         }

@@ -1,0 +1,33 @@
+"""Truncated backpropagation: through the last visits of a relaxation, neighbors in turn."""
+
+import dataclasses
+
+from eqprop_spice.relaxation import Relaxation
+from eqprop_spice.rules.adjoint import Adjoint, check_iterations
+
+
+@dataclasses.dataclass(frozen=True)
+class TruncatedBackpropagation(Adjoint):
+    """TBP: the gradient through the last iterations of a relaxation, its start taken as given.
+
+    From the operating point, the circuit relaxes some more, every second layer at once and then
+    the others, and the cost is differentiated through these iterations alone. With their number the
+    estimate converges to the exact gradient; no physical system does it.
+
+    Attributes:
+        num_iterations: Iterations that are differentiated through.
+
+    References:
+        Scellier et al. (2023), arXiv:2312.15103, section 3.
+    """
+
+    num_iterations: int = 15
+
+    def __post_init__(self) -> None:
+        """Refuse a gradient through nothing."""
+        check_iterations(self.num_iterations)
+
+    @property
+    def relaxation(self) -> Relaxation:
+        """Visit neighbors in turn."""
+        return Relaxation(self.num_iterations, synchronous=False)
