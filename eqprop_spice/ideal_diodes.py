@@ -6,7 +6,7 @@ from jaxtyping import Float
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.devices.ideal import Ideal
 
-CLOSED = 1e-3
+CLOSED = 1e-6
 """Voltage [V] around zero at which an ideal diode may be conducting in a simulation."""
 
 

@@ -6,8 +6,8 @@ from typing import TypeAlias
 from eqprop_spice.devices.base import AbstractTwoTerminal
 from eqprop_spice.devices.diode import Shockley
 
-NEAR_IDEAL = Shockley("near_ideal", 1e-9, 1e-5)
-"""What stands for an ideal diode in SPICE: $N v_T$ = 2.6 uV, so that it drops 0.06 mV at 10 A."""
+FORWARD_CONDUCTANCE = 1e10
+"""Conductance of what stands for a conducting diode in SPICE [S]: it drops 1 nV at 10 A."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Ideal(AbstractTwoTerminal):
 
     Its law is a condition on its nodes, not a current that follows from its voltage: as a branch it
     contributes nothing to Kirchhoff's equations, and what it carries is what they leave over.
-    SPICE gets the junction `NEAR_IDEAL` in its place.
+    SPICE gets a source in its place whose current is 0 A below 0 V and `FORWARD_CONDUCTANCE` times
+    the voltage above: unlike a junction with a very sharp knee, Newton's method solves it at once.
     """
 
     def current(self, voltage, value=None):
@@ -32,16 +33,13 @@ class Ideal(AbstractTwoTerminal):
         return 0.0 * voltage
 
     def card(self, name, first, second, value=None):
-        """Return the D card of the junction that stands for it."""
-        return NEAR_IDEAL.card(name, first, second)
+        """Return the B card of the source that stands for it."""
+        v = f"v({first},{second})"
+        return f"b{name} {first} {second} i={v} > 0 ? {FORWARD_CONDUCTANCE!r}*{v} : 0"
 
     def behavioral_cards(self, name, first, second):
-        """Return the B card of the junction that stands for it."""
-        return NEAR_IDEAL.behavioral_cards(name, first, second)
-
-    def model_card(self):
-        """Return the .model card of the junction that stands for it."""
-        return NEAR_IDEAL.model_card()
+        """Return its card, which is behavioral."""
+        return [self.card(name, first, second)]
 
 
 Diode: TypeAlias = Shockley | Ideal

@@ -117,11 +117,6 @@ residual is evaluated at the sweep's solution, the .ac at its own, 1e-10 V away;
 conductance changes by 1e-10 V / 0.05 V between them."""
 
 
-LEAKAGE = 1e-6
-"""Violation of Kirchhoff's law accepted at a node with an ideal diode, relative to the currents
-that meet there: what the junction that stands for it carries backwards."""
-
-
 @functools.lru_cache(maxsize=16)
 def _native_solver(circuit: Circuit):
     """Return the native engine's solution of single points, compiled once per circuit."""
@@ -202,12 +197,6 @@ class _Solver:
     def _voltage_floor(self) -> float:
         """Drop [V] at which the relative tolerance is as strict as `vntol`."""
         return self.engine.vntol / self.engine.residual_tolerance
-
-    @property
-    def _residual_tolerance(self) -> float:
-        """The violation accepted; junctions that stand for ideal diodes leak."""
-        tolerance = self.engine.residual_tolerance
-        return max(tolerance, LEAKAGE) if has_ideal_diodes(self.circuit) else tolerance
 
     @property
     def _tight_options(self) -> str:
@@ -311,7 +300,7 @@ class _Solver:
             relative = residual / (scale + np.finfo(float).tiny)
         worst = self.circuit.free_nodes[relative.argmax(1)]
         largest = np.where(finite, relative.max(1), np.inf)
-        converged = largest <= self._residual_tolerance
+        converged = largest <= self.engine.residual_tolerance
         return (
             voltages.reshape(*shape, -1),
             largest.reshape(shape),
