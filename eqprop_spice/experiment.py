@@ -76,6 +76,8 @@ class OptimizerTable(_Table):
     scale: Scale = "absolute"
     schedule: Schedule = "constant"
     options: dict[str, float] = {}
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Times the conductance, added to the gradient before the optimizer [V^2/S^2]."""
 
 
 class TrainingTable(_Table):
@@ -348,6 +350,7 @@ class Experiment:
                 scale=optimizer.scale,
                 schedule=optimizer.schedule,
                 options=optimizer.options,
+                weight_decay=optimizer.weight_decay,
             )
         except ConfigError as error:
             key = "options" if "options" in str(error) else "kind"

@@ -40,8 +40,13 @@ def make_optimizer(
     scale: Scale = "absolute",
     schedule: Schedule = "constant",
     options: dict[str, float] | None = None,
+    weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
-    """Return an optax optimizer by name.
+    r"""Return an optax optimizer by name.
+
+    With a weight decay $\lambda$ the optimizer gets $dC/dg + \lambda g$, the gradient of
+    $C + \lambda \sum g^2/2$, as SGD with weight decay has it; the decay of "adamw", which the
+    optimizer does not see, is an option of it.
 
     Args:
         kind: Name of a function of optax that takes a learning rate, such as "sgd" or "adam".
@@ -51,6 +56,8 @@ def make_optimizer(
         scale: "mean_conductance" multiplies each group's update by its mean(g)^2.
         schedule: "cosine" lets the rate fall to zero over the run.
         options: Further arguments of the optax function, such as momentum.
+        weight_decay: Times the conductance, added to the gradient [V^2/S^2]; for rules with held
+            outputs, whose estimates are in V^2, [V^2/S].
 
     Raises:
         ConfigError: If optax has no such optimizer or it has no such option.
@@ -71,4 +78,9 @@ def make_optimizer(
         raise ConfigError(f"optax.{kind} does not take these options: {error}.") from error
     if not isinstance(base, optax.GradientTransformation):
         raise ConfigError(f"optax.{kind} is not an optimizer; try sgd or adam.")
-    return optax.chain(base, scale_by_mean_conductance()) if scale == "mean_conductance" else base
+    parts = [base]
+    if weight_decay:
+        parts.insert(0, optax.add_decayed_weights(weight_decay))
+    if scale == "mean_conductance":
+        parts.append(scale_by_mean_conductance())
+    return optax.chain(*parts) if len(parts) > 1 else base

@@ -57,6 +57,26 @@ def test_options_reach_optax():
     np.testing.assert_allclose(moved, 1.45 * (plain["b"] - np.asarray(PARAMS["b"])), rtol=1e-9)
 
 
+@pytest.mark.parametrize("scale", ["absolute", "mean_conductance"])
+def test_weight_decay_is_the_gradient_of_half_the_squared_conductances(scale):
+    rate, decay = 1e-4, 50.0
+    after = updated(make_optimizer("sgd", rate, num_steps=10, scale=scale, weight_decay=decay))
+    for name, before in PARAMS.items():
+        factor = float(before.mean()) ** 2 if scale == "mean_conductance" else 1.0
+        expected = before - rate * factor * (GRADIENT[name] + decay * before)
+        np.testing.assert_allclose(after[name], expected, rtol=1e-14)
+
+
+def test_the_optimizer_sees_the_decay():
+    """Adam's first step has the sign of the gradient with its decay, not of the gradient."""
+    decay = 1e4
+    after = updated(make_optimizer("adam", 1e-5, num_steps=10, weight_decay=decay))
+    for name, before in PARAMS.items():
+        signs = np.sign(GRADIENT[name] + decay * before)
+        np.testing.assert_allclose(after[name], before - 1e-5 * signs, rtol=1e-9)
+    assert (after["a"] < np.asarray(PARAMS["a"])).all()  # the gradient of one of them is negative
+
+
 @pytest.mark.parametrize("kind", ["adam", "adamw", "rmsprop", "lion", "sgd"])
 def test_recommended_optimizers_exist(kind):
     after = updated(make_optimizer(kind, 1e-5, num_steps=5))

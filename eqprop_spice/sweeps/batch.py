@@ -201,6 +201,7 @@ def _trainer(experiment: Experiment, rate: Any, beta: Any, seed: Any) -> Trainer
         scale=table.scale,
         schedule=table.schedule,
         options=table.options,
+        weight_decay=table.weight_decay,
     )
     rule = copy.copy(experiment.rule)
     if hasattr(rule, "beta"):
