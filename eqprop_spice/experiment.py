@@ -99,6 +99,12 @@ class GoalTable(_Table):
     test_accuracy: float | None = Field(default=None, gt=0, le=1)
     stop: bool = False
 
+    @property
+    def has_bounds(self) -> bool:
+        """Whether there is anything to reach."""
+        bounds = (self.max_error, self.train_accuracy, self.test_accuracy)
+        return any(bound is not None for bound in bounds)
+
 
 class ExperimentTable(_Table):
     """The whole file."""

@@ -35,7 +35,10 @@ its own."""
 DESCRIPTIONS = {
     "loss": "Mean cost after this many epochs of updates",
     "max_error": "Largest error of any output after this many epochs of updates",
+    "num_unconverged": "Samples that did not converge in every phase, in the epoch that follows",
     "accuracy": "Share of samples decided rightly after this many epochs of updates",
+    "test_max_error": "Largest error of any output of the test samples",
+    "test_accuracy": "Share of test samples decided rightly",
     "seconds": "Time of the cell; of a batch, its share",
     "status": "What became of the cell; empty if it has not ended",
     "error": "What went wrong",
@@ -62,12 +65,15 @@ class Store:
         self._arrays: dict[str, Any] = dict(group.arrays())
 
     @classmethod
-    def create(cls, sweep: Sweep, out: str | Path | None = None) -> "Store":
+    def create(
+        cls, sweep: Sweep, out: str | Path | None = None, *, suffix: str = "sweep"
+    ) -> "Store":
         """Make a new folder for a sweep.
 
         Args:
             sweep: What will be computed.
             out: The folder; None for the next free number under `runs/`.
+            suffix: What the name of such a folder ends with, before the number.
 
         Raises:
             ConfigError: If the folder exists.
@@ -80,7 +86,7 @@ class Store:
                     f"with --resume {out}."
                 )
             return cls._filled(Path(out), sweep)
-        stem = f"{sweep.experiment.table.name}_sweep"
+        stem = f"{sweep.experiment.table.name}_{suffix}"
         path = next(
             path
             for path in (Path("runs") / f"{stem}_{n:03d}" for n in itertools.count(1))
@@ -101,7 +107,8 @@ class Store:
                 f"{path} is not the folder of a sweep: it has no experiment.toml. `eqprop-spice "
                 "sweep` prints the folder it writes."
             )
-        return cls._filled(path, sweep_of(Experiment.load(path / "experiment.toml")))
+        experiment = Experiment.load(path / "experiment.toml")
+        return cls._filled(path, sweep_of(experiment, needs_goal=False))
 
     @classmethod
     def _filled(cls, path: Path, sweep: Sweep) -> "Store":
@@ -158,7 +165,8 @@ class Store:
     def _write_chunk(
         self, region: tuple[slice, ...], inside: list[tuple], results: list[CellResult]
     ) -> None:
-        names = sorted({name for result in results for name in result.figures})
+        # The folder of an earlier version may have fewer.
+        names = sorted({n for result in results for n in result.figures if n in self._arrays})
         size = tuple(part.stop - part.start for part in region)
         whole = len(inside) == np.prod(size)
         for name in (*names, "seconds", "error", "status"):
