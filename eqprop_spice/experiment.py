@@ -6,11 +6,11 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from eqprop_spice.beta_scan import TARGET_ERROR, scan_rule
 from eqprop_spice.circuit import Circuit
@@ -106,6 +106,22 @@ class GoalTable(_Table):
         return any(bound is not None for bound in bounds)
 
 
+def _listed(value: Any) -> Any:
+    """Accept a single text for a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+class CompareTable(_Table):
+    """[compare]: what `eqprop-spice compare` trains; see `compare.plan`. Training ignores it."""
+
+    rules: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("all",)
+    seeds: int = Field(default=5, ge=1)
+    settings: dict[str, dict[str, Any]] = {}
+    """By rule, what it needs to be treated fairly: values by dotted key."""
+    time_limit: float = Field(default=3600.0, gt=0)
+    """How long the runs of a rule may take that are computed at a time [s]."""
+
+
 class ExperimentTable(_Table):
     """The whole file."""
 
@@ -126,6 +142,7 @@ class ExperimentTable(_Table):
     ngspice: SolverTable = SolverTable()
     sweep: dict[str, Any] | None = None
     """[sweep]: what `eqprop-spice sweep` varies; see `sweeps.axes`. Training ignores it."""
+    compare: CompareTable | None = None
     expected: dict[str, Any] = {}
 
 

@@ -158,7 +158,7 @@ class _Program:
     experiment: Experiment
 
     def _key(self) -> str:
-        content = self.experiment.table.model_dump(exclude={"seed", "sweep", "goal"})
+        content = self.experiment.table.model_dump(exclude={"seed", "sweep", "compare", "goal"})
         content["optimizer"].pop("learning_rate")
         content["rule"].pop("beta", None)
         return repr(content)
