@@ -158,12 +158,14 @@ def _spread(figures: dict[str, float | None]) -> str:
 def print_comparison(result: dict[str, Any]) -> None:
     """Print a row per rule, and how far C-EP is from the exact gradient."""
     unit = result["units"]["error"]
+    labels = {row["rule"]: row["label"] for row in result["rules"]}
+    reference = labels.get(result["reference"], "reference")
     table = Table(
         "rule",
         "seeds",
         "train loss [V²]",
         f"{result['measure']} [{unit}]",
-        f"minus {result['reference']} [{unit}]",
+        f"minus {reference} [{unit}]",
         "learned [%]",
         "unconverged",
         "s per run",
@@ -190,7 +192,7 @@ def print_comparison(result: dict[str, Any]) -> None:
         if row["rule"] == "c_ep" and found and found["within"] is not None:
             say(
                 f"{row['label']} lies {'within' if found['within'] else 'beyond'} one standard "
-                f"error of {result['reference']}."
+                f"error of {reference}."
             )
 
 

@@ -98,6 +98,11 @@ def _errors(axes: Axes, dataset: xr.Dataset) -> None:
     axes.set_xticks(range(len(styles)), [RULES[rule].label for rule in styles], rotation=45)
     axes.set(ylabel=f"{name[0].upper()}{name[1:]} [{unit}]", xlabel="Rule")
     axes.set_title("At the end: every seed, mean and standard error", fontsize=10)
+    low, high = axes.get_ylim()
+    if low < 0.0:
+        # No error is negative; where all are zero, any scale will do.
+        high = high if (final["error"] > 0.0).any() else 1.0
+        axes.set_ylim(-0.03 * high, high)
     axes.grid(axis="y", alpha=0.3)
 
 

@@ -145,7 +145,7 @@ def test_test_samples_judge_where_there_are_some(tmp_path, monkeypatch, capsys):
     )
     assert code == 0
     shown = capsys.readouterr()
-    assert "test error [%]" in shown.out and "minus bp [%]" in shown.out
+    assert "test error [%]" in shown.out and "minus BP [%]" in shown.out
     assert "C-EP lies" in shown.out
     found = json.loads((tmp_path / "store" / "compare.json").read_text())
     alone = [

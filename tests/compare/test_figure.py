@@ -29,6 +29,12 @@ def test_no_two_rules_look_alike():
     assert len({to_rgb(color) for color in COLORS}) == len(COLORS)
 
 
+@pytest.mark.parametrize("errors", [[0.0, 0.0], [0.0, 50.0]])
+def test_errors_of_nothing_lie_at_the_bottom(errors):
+    low, high = comparison_figure(cells({"bp": errors, "cl": errors})).axes[0].get_ylim()
+    assert -0.05 * high < low <= 0.0 < high
+
+
 @pytest.mark.parametrize("errors", [[2.0], [float("nan"), float("nan")], [2.0, float("nan")]])
 def test_few_or_no_runs_are_drawn_too(errors, tmp_path):
     assert save_figure(cells({"bp": errors, "cl": errors}), tmp_path / "figures").is_file()

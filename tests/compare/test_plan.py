@@ -8,7 +8,9 @@ from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment import Experiment
 from eqprop_spice.sweeps.axes import sweep_of
 
-XOR = Path(__file__).parent.parent.parent / "experiments" / "xor.toml"
+EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
+XOR = EXPERIMENTS / "xor.toml"
+FILES = sorted((EXPERIMENTS / "comparison").glob("*.toml"))
 
 
 def experiment(table: str = "", *overrides: str) -> Experiment:
@@ -106,6 +108,18 @@ def test_bad_tables_are_refused_before_anything_runs(table, message):
 def test_a_malformed_table_is_refused_when_the_file_is_read(table, message):
     with pytest.raises(ConfigError, match=message):
         experiment(f"[compare]\n{table}")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_comparison_that_ships_is_valid(path):
+    try:
+        found = comparison_of(Experiment.load(path))
+    except ConfigError as error:
+        if "needs its files" not in str(error):
+            raise
+        pytest.skip(f"the data set is not on this machine: {error}")
+    assert is_comparison(found)
+    assert len(found.axes[1]) >= 5
 
 
 def test_another_sweep_is_no_comparison():
