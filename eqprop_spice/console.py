@@ -17,7 +17,7 @@ PLAIN_REPORTS = 20
 MAX_ROWS = 60
 """Rates that a sweep prints."""
 
-COMPARISON_WIDTH = 120
+COMPARISON_WIDTH = 140
 """Characters that the table of a comparison needs in a line."""
 
 RATE_SMOOTHING = 0.2
