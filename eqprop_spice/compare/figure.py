@@ -16,7 +16,8 @@ from eqprop_spice.sweeps.figures import held
 from eqprop_spice.sweeps.summary import START
 
 COLORS = ("#000000", "#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
-"""One per kind of rule: the colors of Okabe and Ito, which the color-blind tell apart."""
+"""One per kind of rule while there are enough: the colors of Okabe and Ito, which the color-blind
+tell apart."""
 
 LINES = ("-", "--", ":", "-.")
 """One per rule of a kind."""
@@ -69,8 +70,8 @@ def _style(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     styles = {
         name: {
             "color": COLORS[k % len(COLORS)],
-            "linestyle": LINES[i % len(LINES)],
-            "marker": MARKERS[i % len(MARKERS)],
+            "linestyle": LINES[(i + k // len(COLORS)) % len(LINES)],
+            "marker": MARKERS[(i + k // len(COLORS)) % len(MARKERS)],
         }
         for k, names in enumerate(kinds.values())
         for i, name in enumerate(names)
