@@ -38,10 +38,14 @@ ADJOINT = "adjoint.Adjoint"
 CONTRASTIVE = "contrastive_learning.ContrastiveLearning"
 EQUILIBRIUM = "equilibrium_propagation.EquilibriumPropagation"
 COUPLED = "coupled_learning.CoupledLearning"
+RECURRENT = "recurrent_backpropagation.RecurrentBackpropagation"
 SMALL_SIGNAL = "small_signal.SmallSignal"
+TRUNCATED = "truncated_backpropagation.TruncatedBackpropagation"
 
 RULES: Mapping[str, NamedRule] = {
     "bp": NamedRule("BP", {"kind": ADJOINT}),
+    "tbp": NamedRule("TBP", {"kind": TRUNCATED}),
+    "rbp": NamedRule("RBP", {"kind": RECURRENT}),
     "cl": NamedRule("CL", {"kind": CONTRASTIVE}),
     "p_ep": NamedRule("P-EP", {"kind": EQUILIBRIUM, "variant": "positive"}),
     "n_ep": NamedRule("N-EP", {"kind": EQUILIBRIUM, "variant": "negative"}),

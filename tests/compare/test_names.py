@@ -24,7 +24,18 @@ def test_labels_are_the_names_of_the_literature():
 
 def test_all_is_the_rules_of_the_paper_and_the_reference():
     found = chosen(["all"], "here")
-    assert set(found) >= {"bp", "cl", "p_ep", "n_ep", "c_ep", "p_cpl", "n_cpl", "c_cpl"}
+    assert set(found) == {
+        "bp",
+        "tbp",
+        "rbp",
+        "cl",
+        "p_ep",
+        "n_ep",
+        "c_ep",
+        "p_cpl",
+        "n_cpl",
+        "c_cpl",
+    }
     assert "small_signal" not in found
     assert set(chosen(["small_signal", "all"], "here")) == {*found, "small_signal"}
 
