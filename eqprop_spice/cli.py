@@ -1,10 +1,10 @@
-"""The command line: train, sweep, netlist, show, verify, audit, doctor."""
+"""The command line: train, sweep, compare, netlist, show, verify, audit, doctor."""
 
 import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -16,11 +16,15 @@ from eqprop_spice.console import (
     console,
     errors,
     print_audit,
+    print_comparison,
     print_rates,
     print_results,
     say,
 )
 from eqprop_spice.errors import ConfigError, ConvergenceError, NetlistError
+
+if TYPE_CHECKING:
+    from eqprop_spice.sweeps.store import Store
 
 app = typer.Typer(
     add_completion=False,
@@ -187,17 +191,7 @@ def sweep(
                 raise ConfigError(f"{question} Give --yes to start it, or fewer values.")
         store = commands.new_store(planned, out)
     say(f"folder of the sweep: {store.path}", errors)
-    try:
-        with SweepReporter(store.sweep.num_cells) as reporter:
-            commands.run(store, scheduler=scheduler, num_workers=workers, progress=reporter)
-    except KeyboardInterrupt:
-        say(f"Interrupted. Continue with: eqprop-spice sweep --resume {store.path}", errors)
-        raise typer.Exit(130) from None
-    except OSError as error:
-        raise ConfigError(
-            f"{store.path} cannot be written: {error}. The cells written before are intact; free "
-            f"some space and continue with: eqprop-spice sweep --resume {store.path}"
-        ) from error
+    _compute(store, "sweep", scheduler=scheduler, workers=workers)
     result = commands.summary(store)
     if as_json:
         print(json.dumps(result, indent=2))
@@ -206,6 +200,72 @@ def sweep(
     print_results(result)
     for path in commands.save_figures(store):
         say(str(path))
+
+
+def _compute(
+    store: "Store", command: str, *, workers: int | None, scheduler: str | None = None
+) -> None:
+    """Compute what a store misses, and say how to go on when something stops it."""
+    from eqprop_spice.sweeps import commands
+
+    again = f"eqprop-spice {command} --resume {store.path}"
+    try:
+        with SweepReporter(store.sweep.num_cells) as reporter:
+            commands.run(store, scheduler=scheduler, num_workers=workers, progress=reporter)
+    except KeyboardInterrupt:
+        say(f"Interrupted. Continue with: {again}", errors)
+        raise typer.Exit(130) from None
+    except OSError as error:
+        raise ConfigError(
+            f"{store.path} cannot be written: {error}. The cells written before are intact; free "
+            f"some space and continue with: {again}"
+        ) from error
+
+
+@app.command()
+def compare(
+    file: Annotated[Path | None, typer.Argument(help="An experiment's TOML file.")] = None,
+    rules: Annotated[
+        str | None, typer.Option(help="Names with commas, such as bp,c_ep; or all.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds per rule.")] = None,
+    assignments: SetOption = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="New folder for the results.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Folder of a comparison; computes only what is missing.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine; one per core if none.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train an experiment with several learning rules, from the same seeds."""
+    from eqprop_spice.compare import commands
+    from eqprop_spice.experiment import Experiment
+
+    if (file is None) == (resume is None):
+        raise ConfigError("Give an experiment's file, or --resume with a folder; not both.")
+    if resume is not None and (assignments or out is not None or rules or seeds):
+        raise ConfigError(
+            "--resume continues a comparison as it was: --rules, --seeds, --set and --out do not "
+            "go."
+        )
+    if resume is not None:
+        store = commands.open_store(resume)
+    else:
+        assert file is not None
+        names = None if rules is None else [name.strip() for name in rules.split(",")]
+        experiment = Experiment.load(file, assignments)
+        store = commands.new_store(experiment, out, rules=names, seeds=seeds)
+    say(f"folder of the comparison: {store.path}", errors)
+    _compute(store, "compare", workers=workers)
+    result = commands.result(store)
+    figure = commands.save_figure(store)
+    if as_json:
+        print(json.dumps(result, indent=2))
+        return
+    print_comparison(result)
+    say(str(figure))
 
 
 @app.command()

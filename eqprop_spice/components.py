@@ -61,7 +61,9 @@ def complaint(error: ValidationError, model: Any) -> tuple[tuple[int | str, ...]
     shown = str(value).lower() if isinstance(value, bool) else repr(value)
     if kind == "extra_forbidden":
         for part in location[:-1]:
-            model = model.model_fields[str(part)].annotation
+            annotation = model.model_fields[str(part)].annotation
+            # A table that may be missing is a union with None.
+            model = next(iter(typing.get_args(annotation)), annotation)
         return location, f"unknown key. {suggestion(str(location[-1]), model.model_fields)}"
     if kind == "missing":
         return location, "this key is missing."

@@ -17,6 +17,9 @@ PLAIN_REPORTS = 20
 MAX_ROWS = 60
 """Rates that a sweep prints."""
 
+COMPARISON_WIDTH = 140
+"""Characters that the table of a comparison needs in a line."""
+
 RATE_SMOOTHING = 0.2
 """Share of the newest epoch in the shown samples per second."""
 
@@ -138,6 +141,55 @@ def print_rates(rows: list[dict[str, Any]]) -> None:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
+
+
+def _spread(figures: dict[str, float | None]) -> str:
+    """Return a mean with its standard error, and the standard deviation in brackets."""
+    mean, deviation, error = (
+        _number(figures[k]) for k in ("mean", "standard_deviation", "standard_error")
+    )
+    return mean if figures["standard_error"] is None else f"{mean} ± {error} ({deviation})"
+
+
+def print_comparison(result: dict[str, Any]) -> None:
+    """Print a row per rule, and how far C-EP is from the exact gradient."""
+    unit = result["units"]["error"]
+    labels = {row["rule"]: row["label"] for row in result["rules"]}
+    reference = labels.get(result["reference"], "reference")
+    table = Table(
+        "rule",
+        "seeds",
+        "train loss [V²]",
+        f"{result['measure']} [{unit}]",
+        f"minus {reference} [{unit}]",
+        "learned [%]",
+        "unconverged",
+        "s per run",
+        title=f"{result['name']}: mean over seeds ± standard error (standard deviation)",
+        box=None,
+        title_justify="left",
+    )
+    for row in result["rules"]:
+        failed = f" ({row['failed']} failed)" if row["failed"] else ""
+        table.add_row(
+            row["label"],
+            f"{row['seeds']}{failed}",
+            _spread(row["train_loss"]),
+            _spread(row["error"]),
+            _spread(row["difference"]) if row["difference"] else "-",
+            "-" if row["learned"] is None else f"{100 * row['learned']:.0f}",
+            str(row["num_unconverged"]),
+            _number(row["seconds"]),
+        )
+    # On a narrow terminal, lines that break are better than columns that are cut off.
+    Console(width=max(console.width, COMPARISON_WIDTH)).print(table)
+    for row in result["rules"]:
+        found = row["difference"]
+        if row["rule"] == "c_ep" and found and found["within"] is not None:
+            say(
+                f"{row['label']} lies {'within' if found['within'] else 'beyond'} one standard "
+                f"error of {reference}."
+            )
 
 
 def print_audit(report: dict[str, Any]) -> None:

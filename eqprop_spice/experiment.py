@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import optax
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from eqprop_spice.beta_scan import TARGET_ERROR, scan_rule
 from eqprop_spice.circuit import Circuit
@@ -110,6 +110,28 @@ class GoalTable(_Table):
     test_accuracy: float | None = Field(default=None, gt=0, le=1)
     stop: bool = False
 
+    @property
+    def has_bounds(self) -> bool:
+        """Whether there is anything to reach."""
+        bounds = (self.max_error, self.train_accuracy, self.test_accuracy)
+        return any(bound is not None for bound in bounds)
+
+
+def _listed(value: Any) -> Any:
+    """Accept a single text for a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+class CompareTable(_Table):
+    """[compare]: what `eqprop-spice compare` trains; see `compare.plan`. Training ignores it."""
+
+    rules: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("all",)
+    seeds: int = Field(default=5, ge=1)
+    settings: dict[str, dict[str, Any]] = {}
+    """By rule, what it needs to be treated fairly: values by dotted key."""
+    time_limit: float = Field(default=3600.0, gt=0)
+    """How long the runs of a rule may take that are computed at a time [s]."""
+
 
 class ExperimentTable(_Table):
     """The whole file."""
@@ -132,6 +154,7 @@ class ExperimentTable(_Table):
     native: NativeTable = NativeTable()
     sweep: dict[str, Any] | None = None
     """[sweep]: what `eqprop-spice sweep` varies; see `sweeps.axes`. Training ignores it."""
+    compare: CompareTable | None = None
     expected: dict[str, Any] = {}
 
 

@@ -8,7 +8,14 @@ import xarray as xr
 MAX_CURVES = 60
 """Conductances recorded per run: all of a small circuit, an even choice of a large one."""
 
-UNITS = {"loss": "V^2", "max_error": "V", "test_loss": "V^2", "seconds": "s", "conductance": "S"}
+UNITS = {
+    "loss": "V^2",
+    "max_error": "V",
+    "test_loss": "V^2",
+    "test_max_error": "V",
+    "seconds": "s",
+    "conductance": "S",
+}
 
 
 def recorded_conductances(

@@ -40,7 +40,18 @@ OPTIONS = ("zip", "time_limit", "attempts")
 
 SPECIFICATIONS = ("cases", "linspace", "logspace", "seeds", "values")
 
-RESERVED_DIMENSIONS = ("epoch", "loss", "max_error", "accuracy", "seconds", "status", "error")
+RESERVED_DIMENSIONS = (
+    "epoch",
+    "loss",
+    "max_error",
+    "num_unconverged",
+    "accuracy",
+    "test_max_error",
+    "test_accuracy",
+    "seconds",
+    "status",
+    "error",
+)
 """Names of the results, which no axis may have."""
 
 FULLY_CHECKED = 20
@@ -123,8 +134,15 @@ class Sweep:
         return max([self.experiment.table.training.epochs, *counts])
 
 
-def sweep_of(experiment: Experiment) -> Sweep:
+def sweep_of(
+    experiment: Experiment, *, needs_goal: bool = True, table_name: str = "sweep"
+) -> Sweep:
     """Return the sweep that an experiment describes.
+
+    Args:
+        experiment: The experiment, with its [sweep] table.
+        needs_goal: Whether to refuse an experiment without a [goal], of which no cell could learn.
+        table_name: The table of the file that says what varies, for messages.
 
     Raises:
         ConfigError: If it has no [sweep] table or goal, or an axis is empty, names no key, holds a
@@ -136,13 +154,12 @@ def sweep_of(experiment: Experiment) -> Sweep:
             f"{experiment.source} has no [sweep] table, so there is nothing to vary. Add one, such "
             "as: [sweep] beta = [1e-5, 1e-4]."
         )
-    goal = (table.goal.max_error, table.goal.train_accuracy, table.goal.test_accuracy)
-    if all(bound is None for bound in goal):
+    if needs_goal and not table.goal.has_bounds:
         raise ConfigError(
             f"{experiment.source} has no [goal], so no cell could learn. Add one, such as: [goal] "
             "max_error = 0.1."
         )
-    where = f"{experiment.source}, sweep"
+    where = f"{experiment.source}, {table_name}"
     options = {key: table.sweep[key] for key in OPTIONS if key in table.sweep}
     axes = [
         _axis(name, specification, where)
@@ -254,19 +271,19 @@ def _cases(name: str, specification: Mapping[str, Any], where: str) -> Axis:
     for label, content in cases.items():
         if not isinstance(content, Mapping):
             raise ConfigError(f"{where}.{name}.cases.{label}: expected a table, got {content!r}.")
-        flat = {ALIASES.get(key, key): value for key, value in _flattened_case(content)}
-        values.append(flat)
+        values.append(dict(flattened_case(content)))
     keys = tuple(dict.fromkeys(key for value in values for key in value))
     return Axis(_dimension(name), keys, tuple(cases), tuple(values))
 
 
-def _flattened_case(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield a case's values by dotted key; a table with a kind is a value."""
-    for key, value in content.items():
+def flattened_case(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a case's values by dotted key of the experiment; a table with a kind is a value."""
+    for name, value in content.items():
+        key = f"{prefix}{name}"
         if isinstance(value, Mapping) and value and "kind" not in value and "model" not in value:
-            yield from _flattened_case(value, f"{prefix}{key}.")
+            yield from flattened_case(value, f"{key}.")
         else:
-            yield f"{prefix}{key}", value
+            yield ALIASES.get(key, key), value
 
 
 def _label(value: Any) -> float | int | str:

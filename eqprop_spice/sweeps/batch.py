@@ -19,7 +19,13 @@ import numpy as np
 from eqprop_spice.engines.layered import LayeredPlan
 from eqprop_spice.engines.native import Native, plan_for
 from eqprop_spice.experiment import Experiment
-from eqprop_spice.sweeps.cell import CellResult, figure_names, final_status, is_full_batch
+from eqprop_spice.sweeps.cell import (
+    UNCONVERGED,
+    CellResult,
+    figure_names,
+    final_status,
+    is_full_batch,
+)
 from eqprop_spice.training import Trainer
 
 RATE, BETA, SEED = "optimizer.learning_rate", "rule.beta", "seed"
@@ -41,10 +47,20 @@ def can_batch(experiment: Experiment) -> bool:
     """Whether cells of this experiment run vectorised.
 
     They do on circuits that the native engine solves layer by layer, where an epoch is one update.
+    A rule that holds the outputs settles a second circuit, which has to be one of those too.
     """
     if not isinstance(experiment.engine, Native) or not is_full_batch(experiment):
         return False
-    return isinstance(plan_for(experiment.circuit), LayeredPlan)
+    circuits = [experiment.circuit]
+    if _holds_outputs(experiment):
+        circuits.append(experiment.circuit.clamped)
+    return all(isinstance(plan_for(circuit), LayeredPlan) for circuit in circuits)
+
+
+def _holds_outputs(experiment: Experiment) -> bool:
+    """Whether the rule compares states whose outputs are held."""
+    outputs = experiment.data.train_targets[:1]
+    return experiment.rule.displacement(outputs, outputs, experiment.cost) is not None
 
 
 @dataclasses.dataclass
@@ -141,7 +157,7 @@ class _Program:
     experiment: Experiment
 
     def _key(self) -> str:
-        content = self.experiment.table.model_dump(exclude={"seed", "sweep", "goal"})
+        content = self.experiment.table.model_dump(exclude={"seed", "sweep", "compare", "goal"})
         content["optimizer"].pop("learning_rate")
         content["rule"].pop("beta", None)
         return repr(content)
@@ -231,6 +247,9 @@ class _Records:
             upto = end if failed else min(end + 1, count)
             for name, column in self.figures.items():
                 column[cell, first : first + upto] = figures[name][:upto, lane]
+            if not failed and (end < count or first + count == self.length):
+                # The network at the end is tested, and not trained any more.
+                self.figures[UNCONVERGED][cell, first + upto - 1] = np.nan
             if end < count or first + count == self.length:
                 self.ended[cell] = True
                 self.learned[cell] = not failed and bool(reached[min(end, count - 1), lane])
@@ -252,6 +271,7 @@ class _Records:
             largest = np.where(converged, np.abs(outputs - targets).max(-1), 0.0)
             figures = {"loss": values.sum(-1) / some, "max_error": largest.max(-1)}
             figures["max_error"][counted == 0] = np.nan
+            figures[UNCONVERGED] = shape[-1] - counted
         if data.task != "regression":
             correct = data.correct(*flat).reshape(shape) & converged
             figures["accuracy"] = correct.mean(-1)
@@ -260,7 +280,7 @@ class _Records:
     def _reached(self, figures: dict[str, np.ndarray]) -> np.ndarray:
         """Return where the goal's bounds hold, by epoch and cell."""
         goal = self.experiment.table.goal
-        reached = np.isfinite(figures["loss"])
+        reached = np.isfinite(figures["loss"]) & goal.has_bounds
         if goal.max_error is not None:
             reached &= figures["max_error"] < goal.max_error
         if goal.train_accuracy is not None:

@@ -21,8 +21,12 @@ found. crashed: the process died, ran out of time, or raised another error."""
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 
-FIGURES = ("loss", "max_error", "accuracy")
-"""What is recorded by epoch; position e holds the network after e epochs of updates."""
+UNCONVERGED = "num_unconverged"
+"""Samples that did not converge in every phase, of the epoch that follows; none follows the end."""
+
+FIGURES = ("loss", "max_error", UNCONVERGED)
+"""What is recorded by epoch; position e holds the network after e epochs of updates. That of test
+samples is known before the first epoch, at the end, and wherever a goal is tried."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +34,8 @@ class CellResult:
     """What became of a cell.
 
     Attributes:
-        figures: By name and epoch, NaN after the end: loss [V^2], largest error [V], accuracy.
+        figures: By name and epoch, NaN after the end: loss [V^2], largest error [V], and what
+            else `figure_names` lists.
         status: What became of it.
         error: What went wrong, in words; empty if nothing did.
         seconds: How long it took [s]; of a batch, its share.
@@ -49,7 +54,13 @@ class CellResult:
 
 def figure_names(experiment: Experiment) -> tuple[str, ...]:
     """Return what is recorded by epoch for this experiment."""
-    return FIGURES if experiment.data.task != "regression" else FIGURES[:2]
+    names = FIGURES
+    regression = experiment.data.task == "regression"
+    if not regression:
+        names += ("accuracy",)
+    if len(experiment.data.test_inputs):
+        names += ("test_max_error" if regression else "test_accuracy",)
+    return names
 
 
 def is_full_batch(experiment: Experiment) -> bool:
@@ -85,13 +96,15 @@ def run_cell(experiment: Experiment) -> CellResult:
             last = state.epoch == table.training.epochs
             following, figures = _figures(experiment, state, last=last)
             for name, column in columns.items():
-                column[state.epoch] = figures[name]
+                if name != UNCONVERGED:
+                    column[state.epoch] = figures.get(name, np.nan)
             if last or table.goal.stop:
                 learned = goal_reached(experiment, figures)
             if last or learned:
                 break
             if following is None:
-                following, _ = experiment.trainer.epoch(state)
+                following, figures = experiment.trainer.epoch(state)
+            columns[UNCONVERGED][state.epoch] = figures[UNCONVERGED]
             state = following
             _check_conductances(state)
     except ConvergenceError as failure:

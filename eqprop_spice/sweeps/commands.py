@@ -69,11 +69,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
-def new_store(sweep: Sweep, out: Path | None) -> Store:
+def new_store(sweep: Sweep, out: Path | None, *, suffix: str = "sweep") -> Store:
     """Make the folder of a sweep; see `Store.create`."""
     from eqprop_spice.sweeps.store import Store
 
-    return Store.create(sweep, out)
+    return Store.create(sweep, out, suffix=suffix)
 
 
 def open_store(path: Path) -> Store:

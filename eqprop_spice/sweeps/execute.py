@@ -124,7 +124,8 @@ def connected(scheduler: str | None, num_workers: int) -> Iterator["distributed.
             threads_per_worker=1,
             processes=True,
             memory_limit=0,
-            dashboard_address=None,  # pyright: ignore[reportArgumentType]
+            # Any free port: another sweep may run on this machine.
+            dashboard_address=":0",
             silence_logs=logging.ERROR,
         ) as cluster,
         distributed.Client(cluster) as client,

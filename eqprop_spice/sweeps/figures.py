@@ -109,7 +109,7 @@ def _courses(axes: Axes, error: xr.DataArray, line_dim: str | None) -> list[Any]
     handles = []
     for position, color in zip(positions.tolist(), colors, strict=True):
         chosen = error.isel({line_dim: position}) if line_dim else error
-        values = decibels(_held(chosen.values.reshape(-1, chosen.sizes["epoch"])))
+        values = decibels(held(chosen.values.reshape(-1, chosen.sizes["epoch"])))
         with np.errstate(invalid="ignore"):
             low, middle, high = _quartiles(values)
         epochs = error["epoch"].values
@@ -119,7 +119,7 @@ def _courses(axes: Axes, error: xr.DataArray, line_dim: str | None) -> list[Any]
     return handles
 
 
-def _held(rows: np.ndarray) -> np.ndarray:
+def held(rows: np.ndarray) -> np.ndarray:
     """Return rows in which NaN has been replaced by the last number before it."""
     known = np.isfinite(rows)
     last = np.maximum.accumulate(np.where(known, np.arange(rows.shape[1]), 0), axis=1)

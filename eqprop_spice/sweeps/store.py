@@ -33,7 +33,10 @@ its own."""
 DESCRIPTIONS = {
     "loss": "Mean cost after this many epochs of updates",
     "max_error": "Largest error of any output after this many epochs of updates",
+    "num_unconverged": "Samples that did not converge in every phase, in the epoch that follows",
     "accuracy": "Share of samples decided rightly after this many epochs of updates",
+    "test_max_error": "Largest error of any output of the test samples",
+    "test_accuracy": "Share of test samples decided rightly",
     "seconds": "Time of the cell; of a batch, its share",
     "status": "What became of the cell; empty if it has not ended",
     "error": "What went wrong",
@@ -60,19 +63,22 @@ class Store:
         self._arrays: dict[str, Any] = dict(group.arrays())
 
     @classmethod
-    def create(cls, sweep: Sweep, out: str | Path | None = None) -> "Store":
+    def create(
+        cls, sweep: Sweep, out: str | Path | None = None, *, suffix: str = "sweep"
+    ) -> "Store":
         """Make a new folder for a sweep.
 
         Args:
             sweep: What will be computed.
             out: The folder; None for the next free number under `runs/`.
+            suffix: What the name of such a folder ends with, before the number.
 
         Raises:
             ConfigError: If the folder exists.
         """
         content = sweep.text.encode()
         if out is None:
-            stem = Path("runs") / f"{sweep.experiment.table.name}_sweep"
+            stem = Path("runs") / f"{sweep.experiment.table.name}_{suffix}"
             return cls._filled(numbered_folder(stem, content), sweep)
         if not new_folder(Path(out), content):
             raise ConfigError(
@@ -94,7 +100,8 @@ class Store:
                 f"{path} is not the folder of a sweep: it has no experiment.toml. `eqprop-spice "
                 "sweep` prints the folder it writes."
             )
-        return cls._filled(path, sweep_of(Experiment.load(path / "experiment.toml")))
+        experiment = Experiment.load(path / "experiment.toml")
+        return cls._filled(path, sweep_of(experiment, needs_goal=False))
 
     @classmethod
     def _filled(cls, path: Path, sweep: Sweep) -> "Store":
@@ -139,7 +146,8 @@ class Store:
     def _write_chunk(
         self, region: tuple[slice, ...], inside: list[tuple], results: list[CellResult]
     ) -> None:
-        names = sorted({name for result in results for name in result.figures})
+        # The folder of an earlier version may have fewer.
+        names = sorted({n for result in results for n in result.figures if n in self._arrays})
         size = tuple(part.stop - part.start for part in region)
         whole = len(inside) == np.prod(size)
         for name in (*names, "seconds", "error", "status"):

@@ -32,7 +32,7 @@ QUADRATIC = 1e-9
 """Voltage difference [V] to scipy's bounded least squares, which squares the condition."""
 
 NGSPICE = 1e-8
-"""Voltage difference [V] to ngspice, whose near-ideal diodes drop 1 nV at 10 A; signals are 10 V."""
+"""Difference [V] to ngspice, whose near-ideal diodes drop 1 nV at 10 A; signals are 10 V."""
 
 
 def drn(

@@ -3,10 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eqprop_spice.experiment import Experiment
+from eqprop_spice.engines.layered import LayeredPlan
+from eqprop_spice.engines.native import plan_for
+from eqprop_spice.experiment import Experiment, GoalTable
 from eqprop_spice.run import train
 from eqprop_spice.sweeps.batch import can_batch, run_batch
 from eqprop_spice.sweeps.cell import CellResult, from_bytes, run_cell, to_bytes
+from eqprop_spice.sweeps.child import compute
 
 EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
 pytestmark = pytest.mark.ngspice
@@ -55,6 +58,24 @@ def test_minibatches_and_test_goals_are_those_of_train(tmp_path):
     result = run_cell(iris)
     assert np.isfinite(result.figures["loss"]).sum() - 1 == run.results["epochs"]
     assert (result.status == "learned") is run.results["learned"]
+    epochs = run.results["epochs"]
+    assert result.figures["test_accuracy"][epochs] == run.results["test_accuracy"]
+    unconverged = result.figures["num_unconverged"]
+    np.testing.assert_array_equal(unconverged[:epochs], run.history["num_unconverged"].values)
+    assert np.isnan(unconverged[epochs:]).all()
+
+
+@pytest.mark.parametrize("engine", ["native", "ngspice"])
+def test_without_a_goal_nothing_is_learned(engine):
+    bounded = case_1(f"engine={engine}", "training.epochs=3")
+    table = bounded.table.model_copy(update={"goal": GoalTable()})
+    experiment = Experiment(table, bounded.source, bounded.text)
+    results = [run_cell(experiment)]
+    if can_batch(experiment):
+        results += run_batch(experiment, [{"seed": 0}])
+    for result in results:
+        assert result.status == "stalled"
+        np.testing.assert_array_equal(result.figures["num_unconverged"], [0, 0, 0, np.nan])
 
 
 @pytest.mark.parametrize(("rate", "status"), [(1e-12, "stalled"), (10.0, "diverged")])
@@ -119,6 +140,16 @@ def test_what_cannot_be_one_program_is_not_batched():
     # Series diodes with negative reflections need the general plan.
     published = ["circuit.layers.2.reflection=published", "training.weights=none"]
     assert not can_batch(case_1(*published))
+
+
+def test_held_outputs_are_batched_where_their_circuit_can_be():
+    held = case_1('rule={kind="coupled_learning.CoupledLearning"}', "training.epochs=2")
+    layered = isinstance(plan_for(held.circuit.clamped), LayeredPlan)
+    assert can_batch(held) is layered
+    # The process that computes cells finds the way by itself.
+    (result,) = compute(held.to_toml(), [{"seed": 0}])
+    alone = run_cell(held).figures["loss"]
+    np.testing.assert_allclose(result.figures["loss"], alone, rtol=BATCH_ERROR)
 
 
 def test_results_travel_as_bytes():

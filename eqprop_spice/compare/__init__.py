@@ -1,0 +1,1 @@
+"""Comparisons: an experiment trained with several learning rules, from the same seeds."""
