@@ -135,7 +135,7 @@ def build_network(
         current = jnp.zeros((fixed.shape[0], layer.size))
         drive = None
         for coupling in layer.couplings:
-            g = jnp.asarray(params[coupling.group])
+            g = coupling.block.matrix(params)
             linear[k] = linear[k] + g.sum(axis=0)
             if len(coupling.fixed_rows) and fold:
                 sources = take_columns(fixed, coupling.fixed_columns)
