@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from eqprop_spice.compare.names import REFERENCE, RULES
 from eqprop_spice.compare.plan import AXIS
 from eqprop_spice.compare.summary import final_figures, measure, statistics
+from eqprop_spice.plots import write_figures
 from eqprop_spice.sweeps.figures import held
 from eqprop_spice.sweeps.summary import START
 
@@ -45,11 +46,7 @@ def save_figure(dataset: xr.Dataset, folder: Path) -> Path:
         dataset: The cells of a comparison.
         folder: Where to put it.
     """
-    folder.mkdir(exist_ok=True)
-    figure = comparison_figure(dataset)
-    for suffix in ("png", "svg"):
-        figure.savefig(folder / f"compare.{suffix}", dpi=150)
-    return folder / "compare.png"
+    return write_figures({"compare": comparison_figure(dataset)}, folder)[0]
 
 
 def comparison_figure(dataset: xr.Dataset) -> Figure:

@@ -1,4 +1,4 @@
-"""Recognizes a chain of dense layers in a circuit, the structure the layered plan exploits."""
+"""Recognizes a chain of layers in a circuit, the structure the layered plan exploits."""
 
 import dataclasses
 
@@ -7,18 +7,18 @@ from jaxtyping import Float, Int
 
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.devices.ideal import Diode
-from eqprop_spice.devices.resistor import Resistor
+from eqprop_spice.engines.layered_blocks import Block, block_of
 from eqprop_spice.engines.layered_nodes import DiodeSlot
-from eqprop_spice.groups import GROUND, Group, Product
+from eqprop_spice.groups import GROUND
 from eqprop_spice.reciprocity import WEIGHT_TOLERANCE
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Coupling:
-    r"""A dense group that ends at a layer, its rows split by what drives them.
+    r"""A block of resistors that ends at a layer, its rows split by what drives them.
 
     Attributes:
-        group: Name of the group.
+        block: The resistors.
         fixed_rows: Rows of the conductances that start at fixed nodes.
         fixed_columns: Where those nodes stand in `Circuit.fixed_nodes`.
         driven_rows: Rows that start at amplifier outputs (or free nodes) of the previous layer.
@@ -26,7 +26,7 @@ class Coupling:
         gains: Voltage gain of each driven row; 1 for a free node.
     """
 
-    group: str
+    block: Block
     fixed_rows: Int[np.ndarray, " fixed_row"]
     fixed_columns: Int[np.ndarray, " fixed_row"]
     driven_rows: Int[np.ndarray, " driven_row"]
@@ -49,12 +49,12 @@ class Ending:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ChainLayer:
-    r"""The free nodes that one or more dense groups end at.
+    r"""The free nodes that one or more blocks of resistors end at.
 
     Attributes:
         nodes: Their indices in the circuit.
-        couplings: The dense groups.
-        endings: The dense groups that lead from the layer to fixed nodes.
+        couplings: The blocks.
+        endings: The blocks that lead from the layer to fixed nodes.
         diodes: The diodes from each node to fixed nodes.
         ratios: $\kappa/A$ of each node's amplifiers; 1 without an amplifier.
         weights: Reciprocity weight of each node.
@@ -102,11 +102,11 @@ class _NotAChainError(Exception):
 def recognize(circuit: Circuit) -> Chain | None:
     """Return the circuit's chain of layers, or None if it has another structure.
 
-    The layered plan needs: resistors in dense groups only, each from fixed nodes and the followers
-    of one layer to all nodes of the next, or to fixed nodes; diodes from layers to constant
-    sources; one ratio kappa/A per node; amplifiers without offset; and reciprocity weights that are
-    positive, or alternate in sign from layer to layer, so that Newton's method on every second
-    layer is convex.
+    The layered plan needs: resistors in dense groups and patches only, each group from fixed nodes
+    and the followers of one layer to all nodes of the next, or to fixed nodes; diodes from layers
+    to constant sources; one ratio kappa/A per node; amplifiers without offset; and reciprocity
+    weights that are positive, or alternate in sign from layer to layer, so that Newton's method on
+    every second layer is convex.
     """
     try:
         return _recognize(circuit)
@@ -122,26 +122,28 @@ def _require(condition: bool) -> None:
 def _recognize(circuit: Circuit) -> Chain:
     _require(all(np.all(np.asarray(a.offsets) == 0.0) for a in circuit.amplifiers))
     sets: list[np.ndarray] = []
-    groups_of: list[list[Group]] = []
-    ending_groups: list[Group] = []
+    groups_of: list[list[Block]] = []
+    ending_groups: list[Block] = []
     layer_of = np.full(circuit.num_nodes, -1)
     position_of = np.full(circuit.num_nodes, -1)
-    for group in circuit.trainable_groups:
-        _require(isinstance(group.device, Resistor) and isinstance(group.layout, Product))
-        second = group.layout.second
+    for group in circuit.linear_groups:
+        block = block_of(group)
+        if block is None:
+            raise _NotAChainError
+        second = block.layout.second
         if circuit.is_fixed[second].all():
-            ending_groups.append(group)
+            ending_groups.append(block)
             continue
         known = int(layer_of[second[0]])
         if known >= 0:
             _require(np.array_equal(sets[known], second))
-            groups_of[known].append(group)
+            groups_of[known].append(block)
             continue
         _require(bool((layer_of[second] < 0).all()) and len(set(second.tolist())) == len(second))
         layer_of[second] = len(sets)
         position_of[second] = np.arange(len(second))
         sets.append(second)
-        groups_of.append([group])
+        groups_of.append([block])
     _require(bool((layer_of[circuit.free_nodes] >= 0).all()))
     _require(int((layer_of >= 0).sum()) == len(circuit.free_nodes))
     drivers = _Drivers(circuit, position_of, layer_of)
@@ -186,19 +188,19 @@ class _Drivers:
         self.position_of = position_of
         self.layer_of = layer_of
 
-    def previous_layers(self, group: Group) -> set[int]:
+    def previous_layers(self, group: Block) -> set[int]:
         """Return the layers whose nodes drive a group."""
         first = group.layout.first
         return set(self.layer_of[self.source[first[~self.is_fixed[first]]]].tolist())
 
-    def coupling(self, group: Group) -> Coupling:
+    def coupling(self, group: Block) -> Coupling:
         """Split the rows of a group by what drives them."""
         first = group.layout.first
         fixed_rows = np.flatnonzero(self.is_fixed[first])
         driven_rows = np.flatnonzero(~self.is_fixed[first])
         driven = first[driven_rows]
         return Coupling(
-            group.name,
+            group,
             fixed_rows,
             self.column[first[fixed_rows]],
             driven_rows,
@@ -206,11 +208,11 @@ class _Drivers:
             self.gain[driven],
         )
 
-    def ending(self, group: Group) -> Ending:
-        """Return a group that leads to fixed nodes."""
+    def ending(self, group: Block) -> Ending:
+        """Return a block that leads to fixed nodes."""
         return Ending(self.coupling(group), self.column[group.layout.second])
 
-    def ratios(self, nodes: np.ndarray, next_groups: list[Group]) -> np.ndarray:
+    def ratios(self, nodes: np.ndarray, next_groups: list[Block]) -> np.ndarray:
         """Return kappa/A of each node's amplifiers, which must agree."""
         ratios = np.full(len(nodes), np.nan)
         for group in next_groups:
@@ -227,19 +229,19 @@ class _Drivers:
         return np.where(np.isnan(ratios), known[0] if len(known) else 1.0, ratios)
 
 
-def _by_layer(drivers: _Drivers, groups: list[Group], num_layers: int) -> list[list[Group]]:
-    """Return the groups that lead to fixed nodes by the layer that drives them."""
-    of_layer: list[list[Group]] = [[] for _ in range(num_layers)]
+def _by_layer(drivers: _Drivers, groups: list[Block], num_layers: int) -> list[list[Block]]:
+    """Return the blocks that lead to fixed nodes by the layer that drives them."""
+    of_layer: list[list[Block]] = [[] for _ in range(num_layers)]
     for group in groups:
         previous = drivers.previous_layers(group)
         _require(len(previous) <= 1 and -1 not in previous)
-        # A group between fixed nodes carries currents that concern no unknown.
+        # A block between fixed nodes carries currents that concern no unknown.
         for layer in previous:
             of_layer[layer].append(group)
     return of_layer
 
 
-def _order(drivers: _Drivers, groups_of: list[list[Group]]) -> list[int]:
+def _order(drivers: _Drivers, groups_of: list[list[Block]]) -> list[int]:
     """Return the layers from the inputs to the outputs."""
     following: dict[int, int] = {}
     start = set(range(len(groups_of)))
@@ -287,7 +289,7 @@ def _diode_slots(
     constants = _constant_voltages(circuit)
     slots: list[list[DiodeSlot]] = [[] for _ in sets]
     for group in circuit.groups:
-        if group.device.trainable:
+        if group.device.linear:
             continue
         device = group.device
         if not isinstance(device, Diode):

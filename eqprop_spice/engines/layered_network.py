@@ -135,7 +135,7 @@ def build_network(
         current = jnp.zeros((fixed.shape[0], layer.size))
         drive = None
         for coupling in layer.couplings:
-            g = jnp.asarray(params[coupling.group])
+            g = coupling.block.matrix(params)
             linear[k] = linear[k] + g.sum(axis=0)
             if len(coupling.fixed_rows) and fold:
                 sources = take_columns(fixed, coupling.fixed_columns)
@@ -147,7 +147,7 @@ def build_network(
                 load = _load(coupling, g, before.size)
                 linear[k - 1] = linear[k - 1] + jnp.asarray(before.ratios) * load
         for ending in layer.endings:
-            g = jnp.asarray(params[ending.coupling.group])
+            g = ending.coupling.block.matrix(params)
             load = _load(ending.coupling, g, layer.size)
             linear[k] = linear[k] + jnp.asarray(layer.ratios) * load
             if fold:

@@ -22,6 +22,7 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.native import Native
+from eqprop_spice.errors import NetlistError
 from eqprop_spice.groups import GROUND
 from eqprop_spice.ideal_diodes import has_ideal_diodes, unexplained_currents
 from eqprop_spice.operating_point import OperatingPoint
@@ -346,10 +347,12 @@ class _Solver:
         self, row: list[float], sample: int, which: int, currents: np.ndarray
     ) -> np.ndarray | None:
         """Start from the native engine's solution; what counts is still ngspice's."""
-        if has_ideal_diodes(self.circuit):
+        inputs = self.inputs[sample : sample + 1]
+        try:
+            Native().check_circuit(self.circuit)
+        except NetlistError:
             return None
         solve = _native_solver(self.circuit)
-        inputs = self.inputs[sample : sample + 1]
         voltages = solve(self.params, inputs, currents[None], self.conductances[which])
         start = np.asarray(voltages)[0, self.circuit.free_nodes]
         return self._started(row, start) if np.isfinite(start).all() else None

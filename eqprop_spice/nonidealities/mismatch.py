@@ -16,6 +16,8 @@ from eqprop_spice.nonidealities.base import (
 class ConductanceMismatch(AbstractNonideality):
     r"""Every device takes $g\,e^{\sigma n}$ when programmed to g, with a fixed normal n of its own.
 
+    Devices that share a conductance also share its mismatch.
+
     Attributes:
         deviation: $\sigma$, the relative standard deviation where it is small.
         seed: Seed of the chip.

@@ -11,6 +11,8 @@ from eqprop_spice.nonidealities.base import AbstractNonideality, check_seed, gen
 class StuckDevices(AbstractNonideality):
     """A random share of the devices has one conductance for ever.
 
+    Devices that share a conductance are stuck together.
+
     Attributes:
         fraction: Probability of a device to be stuck.
         conductance: Where they are stuck [S].

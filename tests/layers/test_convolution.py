@@ -1,7 +1,7 @@
 """Convolutions of conductances: closed forms, both engines, gradients of shared conductances."""
 
 import dataclasses
-from functools import partial
+import functools
 
 import numpy as np
 import pytest
@@ -12,7 +12,8 @@ from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.general import GeneralPlan
 from eqprop_spice.engines.general_equations import structure_of
-from eqprop_spice.engines.native import Native
+from eqprop_spice.engines.layered import LayeredPlan
+from eqprop_spice.engines.native import Native, plan_for
 from eqprop_spice.engines.ngspice import NgSpice
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
@@ -96,6 +97,7 @@ def test_linear_nodes_are_at_the_weighted_average_of_their_window(engine, stride
         np.testing.assert_allclose(outputs, expected.ravel(), rtol=0.0, atol=tolerance)
 
 
+@functools.cache
 def network(*, shared: bool = True, inverted: bool = True) -> Circuit:
     """Return convolution, diodes, amplifiers, pooling, a second convolution, and a dense layer."""
     kind = Convolution if shared else LocallyConnected
@@ -120,6 +122,7 @@ def inputs(count: int = 3) -> np.ndarray:
 @pytest.mark.parametrize("shared", [True, False], ids=["shared", "local"])
 def test_engines_agree(shared: bool):
     circuit = network(shared=shared)
+    assert isinstance(plan_for(circuit), LayeredPlan)
     params, targets = draw(circuit), np.full((3, 1), 0.5)
     phases = [Free(), Force(1e-3 * targets), Spring(1e-3, targets)]
     theirs = NgSpice().settle(circuit, params, inputs(), phases)
@@ -192,12 +195,13 @@ def uneven() -> Circuit:
     )
 
 
+@pytest.mark.ngspice
 def test_instances_of_one_conductance_with_different_weights_are_weighted_one_by_one():
     circuit = uneven()
     weights = reciprocity_weights(circuit)["conv_0"]
     assert weights.shape == (5, 2, 20)
     assert np.ptp(weights[0, 0]) > 1.0
-    Problem(circuit, Native()).check(SmallSignal(), GRADIENT)
+    Problem(circuit, NgSpice()).check(SmallSignal(), GRADIENT)
 
 
 def test_powers_sum_to_zero_and_co_contents_have_the_gradient_they_claim():
@@ -208,7 +212,9 @@ def test_powers_sum_to_zero_and_co_contents_have_the_gradient_they_claim():
     powers = absorbed_powers(circuit, params, v, nothing)
     assert np.abs(sum(powers.values())).max() < ROUNDING * powers["resistors"].max()
     weights = branch_weights(circuit, circuit.groups)
-    contents = partial(co_contents, circuit, voltages=v, injected=nothing, weights=weights)
+    contents = functools.partial(
+        co_contents, circuit, voltages=v, injected=nothing, weights=weights
+    )
     for group in circuit.trainable_groups:
         g = params[group.name]
         explicit = 0.5 * group.layout.voltage_drop_product(v, v, weights[group.name])
