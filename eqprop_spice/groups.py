@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.devices.base import AbstractTwoTerminal
@@ -86,6 +86,7 @@ class AbstractLayout:
         mean: Float[Array, "batch node"],
         change: Float[Array, "batch node"],
         weights: Array | float = 1.0,
+        still: Bool[np.ndarray, " node"] | None = None,
     ) -> Array:
         """Return the batch mean of weight x (drop of `mean`) x (drop of `change`), by parameter.
 
@@ -93,6 +94,7 @@ class AbstractLayout:
             mean: Voltages of all nodes [V].
             change: Other voltages, or changes, of all nodes [V].
             weights: One number, or one for every instance.
+            still: Nodes whose change is known to be zero, which saves work; None if none is.
         """
         raise NotImplementedError
 
@@ -122,7 +124,7 @@ class Product(AbstractLayout):
         """Return the sum of conductances g at every node of `first` and of `second`."""
         return g.sum(1), g.sum(0)
 
-    def voltage_drop_product(self, mean, change, weights=1.0):
+    def voltage_drop_product(self, mean, change, weights=1.0, still=None):
         """Return the batch mean of weight x (drop of `mean`) x (drop of `change`).
 
         The four terms of $(a - b)(a' - b')$ are one matrix product: for small batches, reading and
@@ -131,10 +133,12 @@ class Product(AbstractLayout):
         xp = mean.__array_namespace__()
         a, b = mean[:, self.first], mean[:, self.second]
         da, db = change[:, self.first], change[:, self.second]
-        one_a, one_b = xp.ones((1, a.shape[1])), xp.ones((1, b.shape[1]))
-        left = xp.concatenate([a, da, (a * da).sum(0)[None, :], one_a])
-        right = xp.concatenate([-db, -b, one_b, (b * db).sum(0)[None, :]])
-        return left.T @ (right / mean.shape[0]) * weights
+        left = [a, xp.ones((1, a.shape[1]))]
+        right = [-db, (b * db).sum(0)[None, :]]
+        if still is None or not still[self.first].all():
+            left += [da, (a * da).sum(0)[None, :]]
+            right += [-b, xp.ones((1, b.shape[1]))]
+        return xp.concatenate(left).T @ (xp.concatenate(right) / mean.shape[0]) * weights
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -159,7 +163,7 @@ class Pairs(AbstractLayout):
         """Return the conductances g at every node of `first` and of `second`."""
         return g, g
 
-    def voltage_drop_product(self, mean, change, weights=1.0):
+    def voltage_drop_product(self, mean, change, weights=1.0, still=None):
         """Return the batch mean of weight x (drop of `mean`) x (drop of `change`)."""
         drop = mean[..., self.first] - mean[..., self.second]
         drop_change = change[..., self.first] - change[..., self.second]
@@ -218,7 +222,7 @@ class Patches(AbstractLayout):
         """Return the sum of conductances g at every node of `first` and of `second`."""
         return g.sum(1).ravel(), g.sum(0).ravel()
 
-    def voltage_drop_product(self, mean, change, weights=1.0):
+    def voltage_drop_product(self, mean, change, weights=1.0, still=None):
         """Return the batch mean of weight x (drop of `mean`) x (drop of `change`)."""
         xp = mean.__array_namespace__()
         a, b = self._by_patch(mean, self.first), self._by_patch(mean, self.second)
@@ -273,12 +277,12 @@ class Shared(AbstractLayout):
         """Return the sum of conductances g at every node of `first` and of `second`."""
         return self.wiring.conductance_sums(self.instance_values(g))
 
-    def voltage_drop_product(self, mean, change, weights=1.0):
+    def voltage_drop_product(self, mean, change, weights=1.0, still=None):
         """Return the batch mean of weight x (drop of `mean`) x (drop of `change`), `[row, column]`.
 
         A parameter acts through all its instances: each is weighted, then they are summed.
         """
-        return self.wiring.voltage_drop_product(mean, change, weights).sum(2)
+        return self.wiring.voltage_drop_product(mean, change, weights, still).sum(2)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -287,11 +288,16 @@ class Trainer:
         self, params: dict[str, Array], inputs: Float[np.ndarray, "sample input"]
     ) -> OperatingPoint:
         """Return the free operating points of many samples."""
-        parts = [
-            self._free(params, inputs[i : i + EVALUATION_BATCH])
-            for i in range(0, len(inputs), EVALUATION_BATCH)
-        ]
+        parts = [point for _, point in self._settle_parts(params, inputs)]
         return jax.tree.map(lambda *arrays: np.concatenate([np.asarray(a) for a in arrays]), *parts)
+
+    def _settle_parts(
+        self, params: dict[str, Array], inputs: Float[np.ndarray, "sample input"]
+    ) -> Iterator[tuple[slice, OperatingPoint]]:
+        """Yield the free operating points of a part of the samples after the other."""
+        for start in range(0, len(inputs), EVALUATION_BATCH):
+            part = slice(start, start + EVALUATION_BATCH)
+            yield part, self._free(params, inputs[part])
 
     @functools.cached_property
     def _free(self):
@@ -306,7 +312,9 @@ class Trainer:
         inputs, targets = (
             (d.test_inputs, d.test_targets) if test else (d.train_inputs, d.train_targets)
         )
-        point = self.settle_all(params, inputs)
         tally = _Tally(d, self.cost)
-        tally.add(self.substrate.outputs(point), targets, point.converged)
+        # All node voltages of all samples at once may not fit into memory.
+        for part, point in self._settle_parts(params, inputs):
+            outputs, converged = self.substrate.outputs(point), point.converged
+            tally.add(np.asarray(outputs), targets[part], np.asarray(converged))
         return tally.figures("test_" if test else "train_")

@@ -32,7 +32,7 @@ from eqprop_spice.engines.layered_network import (
 MAX_SWEEPS = 4000
 """Where the descent gives up; 5 to 10 sweeps are usual for one hidden layer."""
 
-SWEEPS_PER_CHECK = 2
+SWEEPS_PER_CHECK = 3
 """Sweeps between looks at what still moves: a look costs about as much as a sweep."""
 
 ACCURACY = 1e-13

@@ -223,9 +223,11 @@ class Network(AbstractSubstrate):
         mean = xp.where(samples[:, None], mean, 0.0)
         change = xp.where(samples[:, None], change, 0.0)
         share = xp.maximum(samples.mean(), 1.0 / samples.shape[0])
+        # Sources hold their nodes, but noise may read them moved.
+        still = self.circuit.is_fixed if self.key is None else None
         return {
             group.name: group.layout.voltage_drop_product(
-                mean, change, weights.get(group.name, 1.0) / share
+                mean, change, weights.get(group.name, 1.0) / share, still
             )
             for group in self.circuit.trainable_groups
         }
