@@ -94,3 +94,19 @@ def test_unknown_names_and_options_are_refused():
         make_optimizer("global_norm", 1.0, num_steps=1)
     with pytest.raises(ConfigError):
         make_optimizer("__name__", 1.0, num_steps=1)
+
+
+def test_the_exponential_schedule_falls_once_per_epoch():
+    optimizer = make_optimizer(
+        "sgd", 1e-4, num_steps=6, num_epochs=2, schedule="exponential", decay=0.5
+    )
+    # Three updates per epoch: three whole steps, then one of half the size.
+    after = updated(optimizer, 4)["a"] - PARAMS["a"]
+    # optax computes schedules in single precision.
+    np.testing.assert_allclose(after, -3.5 * 1e-4 * GRADIENT["a"], rtol=1e-6)
+
+
+def test_every_group_has_its_own_factor():
+    after = updated(make_optimizer("sgd", 1e-4, num_steps=1, group_factors={"b": 3.0, "a": 0.5}))
+    np.testing.assert_allclose(after["a"] - PARAMS["a"], -0.5e-4 * GRADIENT["a"], rtol=1e-9)
+    np.testing.assert_allclose(after["b"] - PARAMS["b"], -3.0e-4 * GRADIENT["b"], rtol=1e-9)
