@@ -18,6 +18,7 @@ from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice import NgSpice
 from eqprop_spice.errors import ConfigError, NetlistError
 from eqprop_spice.experiment import Experiment
+from eqprop_spice.ideal_diodes import has_ideal_diodes
 from eqprop_spice.reciprocity import branch_weights
 from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.rules.small_signal import SmallSignal
@@ -86,11 +87,17 @@ class Case:
             rule: A rule in place of the experiment's.
 
         Raises:
-            ConfigError: If a number is below one.
+            ConfigError: If a number is below one, or a diode of the circuit is ideal.
         """
         for option, value in (("samples", num_samples), ("conductances", num_conductances)):
             if value < 1:
                 raise ConfigError(f"--{option} is {value}; it must be at least 1.")
+        if has_ideal_diodes(experiment.circuit):
+            raise ConfigError(
+                f"{experiment.source}: the audit takes the circuit's linearization from solvers that "
+                'know no ideal diode. Audit it with diode = "almost_ideal", or see how it learns '
+                "with `eqprop-spice compare`."
+            )
         if params is None:
             start = experiment.trainer.init(experiment.initial_params())
             params = start.params

@@ -26,6 +26,8 @@ from eqprop_spice.engines.general_equations import (
     conductance_matrix,
     structure_of,
 )
+from eqprop_spice.errors import NetlistError
+from eqprop_spice.ideal_diodes import has_ideal_diodes
 from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Force, Nudge
 
@@ -190,9 +192,21 @@ def _solve(problem: _Problem, guess: np.ndarray | None) -> tuple[np.ndarray, np.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GeneralPlan:
-    """Settles any circuit in numpy; under a JAX transformation it runs as a callback."""
+    """Settles circuits of resistors and junctions in numpy; JAX sees a callback.
+
+    Attributes:
+        circuit: The circuit.
+    """
 
     circuit: Circuit
+
+    def __post_init__(self) -> None:
+        """Refuse ideal diodes, which have no current that follows from their voltage."""
+        if has_ideal_diodes(self.circuit):
+            raise NetlistError(
+                "The general plan solves junctions only, but this circuit has ideal diodes; use "
+                'diode = "almost_ideal".'
+            )
 
     def settle(
         self,

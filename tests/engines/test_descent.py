@@ -8,13 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import lsq_linear
 
+from eqprop_spice.audit.case import Case
 from eqprop_spice.circuit import Circuit
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.diode import PRESETS
 from eqprop_spice.devices.ideal import Ideal
+from eqprop_spice.engines.general import GeneralPlan
 from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice import NgSpice
-from eqprop_spice.errors import NetlistError
+from eqprop_spice.errors import ConfigError, NetlistError
+from eqprop_spice.experiment import Experiment
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense
@@ -27,6 +30,8 @@ from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.spice.netlist import netlist
 from eqprop_spice.substrates.network import Network
 from tests.circuits import run_ngspice
+
+ROOT = Path(__file__).parents[2]
 
 QUADRATIC = 1e-9
 """Voltage difference [V] to scipy's bounded least squares, which squares the condition."""
@@ -257,3 +262,11 @@ def test_every_layer_of_diodes_takes_ideal_ones() -> None:
     (point,) = Native().settle(circuit, params, np.array([[10.0], [-10.0], [0.2]]), [Free()])
     hidden = np.asarray(point.voltages)[:, circuit.free_nodes[:3]]
     assert np.abs(hidden - np.array([[0.5], [-0.5], [0.2]])).max() < 1e-8
+
+
+def test_solvers_that_know_no_ideal_diode_refuse_it() -> None:
+    with pytest.raises(NetlistError, match="almost_ideal"):
+        GeneralPlan(WIDE)
+    experiment = Experiment.load(ROOT / "experiments" / "comparison" / "drn_xor.toml")
+    with pytest.raises(ConfigError, match=r"drn_xor\.toml: the audit .* no ideal diode"):
+        Case.from_experiment(experiment)
