@@ -94,8 +94,8 @@ class Case:
                 raise ConfigError(f"--{option} is {value}; it must be at least 1.")
         if has_ideal_diodes(experiment.circuit):
             raise ConfigError(
-                f"{experiment.source}: the audit takes the circuit's linearization from solvers that "
-                'know no ideal diode. Audit it with diode = "almost_ideal", or see how it learns '
+                f"{experiment.source}: the audit linearizes circuits with solvers that know no ideal "
+                'diode. Audit it with diode = "almost_ideal", or see how it learns '
                 "with `eqprop-spice compare`."
             )
         if params is None:
