@@ -94,7 +94,7 @@ class Case:
                 raise ConfigError(f"--{option} is {value}; it must be at least 1.")
         if has_ideal_diodes(experiment.circuit):
             raise ConfigError(
-                f"{experiment.source}: the audit's solvers know no ideal diode. Audit the circuit with "
+                f"{experiment.source}: the audit's solvers know no ideal diode. Audit it with "
                 'diode = "almost_ideal", or see how it learns with `eqprop-spice compare`.'
             )
         if params is None:
