@@ -106,47 +106,58 @@ def truncated_multipliers(
 
 
 class _AdjointSystem:
-    r"""$J^T = S^T L R$ at operating points, with the symmetric L of the linearized branches."""
+    r"""$J^T = S^T L R$ at operating points, with the symmetric L of the linearized branches.
+
+    Arrays over nodes hold those that move, and a last column for all that sources hold.
+    """
 
     def __init__(
         self, circuit: Circuit, params: Mapping[str, Array], voltages: Float[Array, "batch node"]
     ) -> None:
         self.circuit = circuit
         self.xp = voltages.__array_namespace__()
+        self.moving = np.flatnonzero(~circuit.is_fixed)
+        self.column = np.full(circuit.num_nodes, len(self.moving))
+        self.column[self.moving] = np.arange(len(self.moving))
+        self.free = self.column[circuit.free_nodes]
         self.slopes, closed = self._branches(voltages)
-        # Sources hold the inputs: of a dense block that they drive, only the sums matter.
         self.blocks, self.to_fixed = self._blocks(params)
-        self.diagonal = self._diagonal()
+        diagonal = self._diagonal()
         # What a closed ideal diode holds does not move.
-        held = self.gather(closed) > 0.0
-        self.inverse_diagonal = self.xp.where(held, 0.0, 1.0 / self.diagonal)
+        held = self._collect(closed) > 0.0
+        self.inverse_diagonal = self.xp.where(held, 0.0, 1.0 / diagonal)
+
+    def _nothing(self, batch: int) -> Float[Array, "batch column"]:
+        return self.xp.zeros((batch, len(self.moving) + 1))
 
     def _branches(self, voltages: Array) -> tuple[list[tuple], Array]:
         """Return the nonlinear branches' conductances [S], and at which nodes one is closed."""
-        slopes, closed = [], self.xp.zeros(voltages.shape)
+        slopes, closed = [], self._nothing(len(voltages))
         for group in self.circuit.nonlinear_groups:
             one, two = group.layout.pairs()
             drop = voltages[:, one] - voltages[:, two]
+            ends = self.column[one], self.column[two]
             if isinstance(group.device, Ideal):
-                conducting = 1.0 * (drop >= 0.0)
-                for nodes in (one, two):
-                    closed = add_at(closed, nodes, conducting)
+                for columns in ends:
+                    closed = add_at(closed, columns, 1.0 * (drop >= 0.0))
             else:
-                slopes.append((one, two, group.device.conductance(drop)))
+                slopes.append((*ends, group.device.conductance(drop)))
         return slopes, closed
 
     def _blocks(self, params: Mapping[str, Array]) -> tuple[list[tuple], Array]:
         """Return the resistors between nodes that move, and each node's conductance to others."""
-        blocks, to_fixed = [], self.xp.zeros(self.circuit.num_nodes)
+        blocks, to_fixed = [], self._nothing(1)[0]
         for group in self.circuit.linear_groups:
             layout, g = group.layout.wiring, group.conductances(params)
+            first, second = self.column[layout.first], self.column[layout.second]
             if isinstance(layout, Product):
-                rows, columns = (~self.circuit.is_fixed[n] for n in (layout.first, layout.second))
-                first, second = layout.first[rows], layout.second[columns]
+                # Of a dense block that sources drive, only the sums matter.
+                rows, columns = (nodes < len(self.moving) for nodes in (first, second))
+                first, second = first[rows], second[columns]
                 to_fixed = add_at(to_fixed, first, g[rows][:, ~columns].sum(1))
                 to_fixed = add_at(to_fixed, second, g[~rows][:, columns].sum(0))
-                layout, g = Product(first, second), g[rows][:, columns]
-            blocks.append((layout, g))
+                g = g[rows][:, columns]
+            blocks.append((dataclasses.replace(layout, first=first, second=second), g))
         return blocks, to_fixed
 
     def _diagonal(self) -> Float[Array, "batch free"]:
@@ -154,33 +165,46 @@ class _AdjointSystem:
         total = self.to_fixed + 0.0
         for layout, g in self.blocks:
             sums = layout.conductance_sums(g)
-            for nodes, part in zip((layout.first, layout.second), sums, strict=True):
-                total = add_at(total, nodes, part)
+            for columns, part in zip((layout.first, layout.second), sums, strict=True):
+                total = add_at(total, columns, part)
         total = total[None, :]
         for one, two, slope in self.slopes:
-            wide = total + self.xp.zeros((len(slope), 1))
+            wide = total + self._nothing(len(slope))
             total = add_at(add_at(wide, one, slope), two, slope)
         for a in self.circuit.amplifiers:
-            total = add_at(total, a.inputs, a.gains * a.reflections * total[:, a.outputs])
-        return total[:, self.circuit.free_nodes]
+            outputs = total[:, self.column[a.outputs]]
+            total = add_at(total, self.column[a.inputs], a.gains * a.reflections * outputs)
+        return total[:, self.free]
 
-    def expand(self, multipliers: Float[Array, "batch free"]) -> Float[Array, "batch node"]:
-        r"""Return $\mu = R \lambda$."""
-        nodes = self.xp.zeros((len(multipliers), self.circuit.num_nodes))
-        nodes = add_at(nodes, self.circuit.free_nodes, multipliers)
+    def _collect(self, nodes: Float[Array, "batch column"]) -> Float[Array, "batch free"]:
+        r"""Return $S^T$ times a value per node."""
         for a in self.circuit.amplifiers:
-            nodes = add_at(nodes, a.outputs, a.reflections * nodes[:, a.inputs])
+            outputs = nodes[:, self.column[a.outputs]]
+            nodes = add_at(nodes, self.column[a.inputs], a.gains * outputs)
+        return nodes[:, self.free]
+
+    def _spread(self, multipliers: Float[Array, "batch free"]) -> Float[Array, "batch column"]:
+        r"""Return $R \lambda$."""
+        nodes = add_at(self._nothing(len(multipliers)), self.free, multipliers)
+        for a in self.circuit.amplifiers:
+            inputs = nodes[:, self.column[a.inputs]]
+            nodes = add_at(nodes, self.column[a.outputs], a.reflections * inputs)
         return nodes
 
     def gather(self, nodes: Float[Array, "batch node"]) -> Float[Array, "batch free"]:
-        r"""Return $S^T$ times a value per node."""
-        for a in self.circuit.amplifiers:
-            nodes = add_at(nodes, a.inputs, a.gains * nodes[:, a.outputs])
-        return nodes[:, self.circuit.free_nodes]
+        r"""Return $S^T$ times a value per node of the circuit."""
+        values = nodes[:, self.moving]
+        return self._collect(add_at(self._nothing(len(nodes)), np.arange(len(self.moving)), values))
+
+    def expand(self, multipliers: Float[Array, "batch free"]) -> Float[Array, "batch node"]:
+        r"""Return $\mu = R \lambda$ of every node of the circuit."""
+        nodes = self._spread(multipliers)[:, : len(self.moving)]
+        everything = self.xp.zeros((len(multipliers), self.circuit.num_nodes))
+        return add_at(everything, self.moving, nodes)
 
     def apply(self, multipliers: Float[Array, "batch free"]) -> Float[Array, "batch free"]:
         r"""Return $J^T \lambda$, the conductance of closed ideal diodes left out."""
-        nodes = self.expand(multipliers)
+        nodes = self._spread(multipliers)
         total = self.to_fixed * nodes
         for layout, g in self.blocks:
             first, second = layout.linear_currents(nodes, g)
@@ -188,4 +212,4 @@ class _AdjointSystem:
         for one, two, slope in self.slopes:
             current = slope * (nodes[:, one] - nodes[:, two])
             total = add_at(add_at(total, one, current), two, -current)
-        return self.gather(total)
+        return self._collect(total)
