@@ -22,7 +22,7 @@ from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.substrates.network import Network
 
 SAMPLES_PER_CALL = 2048
-"""Samples of the minibatches that one call of a compiled program visits: a call costs 0.2 ms."""
+"""Samples of the minibatches that one call of a compiled program visits; calls are not free."""
 
 EVALUATION_BATCH = 1000
 """Samples settled at a time for testing; bounds memory."""

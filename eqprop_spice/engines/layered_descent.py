@@ -33,7 +33,7 @@ MAX_SWEEPS = 4000
 """Where the descent gives up; 5 to 10 sweeps are usual for one hidden layer."""
 
 SWEEPS_PER_CHECK = 3
-"""Sweeps between looks at what still moves: a look costs about as much as a sweep."""
+"""Sweeps between looks at what still moves; of 2, 3 and 4, DRN-XS trained fastest with 3."""
 
 ACCURACY = 1e-13
 """Change of a voltage over a sweep, relative to the largest, at which a sample has settled."""

@@ -1,13 +1,14 @@
 """What a learning rule is: an estimate of the gradient of the loss from settled states."""
 
 import dataclasses
+from typing import Any
 
 import jax
 from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.costs.base import AbstractCost
-from eqprop_spice.phases import AbstractPhase, Force
+from eqprop_spice.phases import AbstractPhase, Force, Free
 from eqprop_spice.substrates.base import AbstractSubstrate, Params
 
 SHOWN_BETA = 1e-4
@@ -28,6 +29,22 @@ class Estimate:
     gradient: dict[str, Array]
     outputs: Float[Array, "batch output"]
     converged: Bool[Array, " batch"]
+
+
+def free_slopes(
+    substrate: AbstractSubstrate,
+    params: Params,
+    inputs: Float[Array, "batch input"],
+    targets: Float[Array, "batch output"],
+    cost: AbstractCost,
+) -> tuple[Any, Float[Array, "batch output"], Bool[Array, " batch"], Float[Array, "batch output"]]:
+    """Return the free state, its outputs, where it settled, and the slope of the cost there."""
+    (free,) = substrate.settle(params, inputs, [Free()])
+    outputs = substrate.outputs(free)
+    converged = substrate.converged(free)
+    xp = outputs.__array_namespace__()
+    slopes = xp.where(converged[:, None], cost.gradient(outputs, targets), 0.0)
+    return free, outputs, converged, slopes
 
 
 @dataclasses.dataclass(frozen=True)

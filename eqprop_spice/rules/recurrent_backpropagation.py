@@ -3,11 +3,11 @@
 import dataclasses
 
 from eqprop_spice.relaxation import Relaxation
-from eqprop_spice.rules.adjoint import Adjoint, check_iterations
+from eqprop_spice.rules.backpropagation import AbstractTruncated
 
 
 @dataclasses.dataclass(frozen=True)
-class RecurrentBackpropagation(Adjoint):
+class RecurrentBackpropagation(AbstractTruncated):
     r"""RBP: $\sum_{k<K} (\partial C/\partial u) (\partial T/\partial u)^k \partial T/\partial g$.
 
     T is one step of a relaxation in which all nodes move at once, taken at the operating point.
@@ -20,12 +20,6 @@ class RecurrentBackpropagation(Adjoint):
         Almeida (1987); Pineda (1987), doi:10.1103/PhysRevLett.59.2229; Scellier et al. (2023),
         arXiv:2312.15103, section 3.
     """
-
-    num_iterations: int = 15
-
-    def __post_init__(self) -> None:
-        """Refuse a gradient through nothing."""
-        check_iterations(self.num_iterations)
 
     @property
     def relaxation(self) -> Relaxation:

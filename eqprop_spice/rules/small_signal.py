@@ -2,8 +2,7 @@
 
 import dataclasses
 
-from eqprop_spice.phases import Free
-from eqprop_spice.rules.base import AbstractRule, Estimate
+from eqprop_spice.rules.base import AbstractRule, Estimate, free_slopes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +21,7 @@ class SmallSignal(AbstractRule):
 
     def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
         """Return the gradient; see `AbstractRule`."""
-        (free,) = substrate.settle(params, inputs, [Free()])
-        outputs = substrate.outputs(free)
-        converged = substrate.converged(free)
-        xp = outputs.__array_namespace__()
-        currents = xp.where(converged[:, None], -cost.gradient(outputs, targets), 0.0)
-        change, valid = substrate.respond(params, inputs, free, currents)
+        free, outputs, converged, slopes = free_slopes(substrate, params, inputs, targets, cost)
+        change, valid = substrate.respond(params, inputs, free, -slopes)
         converged = converged & valid
         return Estimate(substrate.contrast_rate(free, change, converged), outputs, converged)

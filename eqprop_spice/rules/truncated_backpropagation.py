@@ -3,11 +3,11 @@
 import dataclasses
 
 from eqprop_spice.relaxation import Relaxation
-from eqprop_spice.rules.adjoint import Adjoint, check_iterations
+from eqprop_spice.rules.backpropagation import AbstractTruncated
 
 
 @dataclasses.dataclass(frozen=True)
-class TruncatedBackpropagation(Adjoint):
+class TruncatedBackpropagation(AbstractTruncated):
     """TBP: the gradient through the last iterations of a relaxation, its start taken as given.
 
     From the operating point, the circuit relaxes some more, every second layer at once and then
@@ -20,12 +20,6 @@ class TruncatedBackpropagation(Adjoint):
     References:
         Scellier et al. (2023), arXiv:2312.15103, section 3.
     """
-
-    num_iterations: int = 15
-
-    def __post_init__(self) -> None:
-        """Refuse a gradient through nothing."""
-        check_iterations(self.num_iterations)
 
     @property
     def relaxation(self) -> Relaxation:
