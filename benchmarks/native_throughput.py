@@ -7,6 +7,7 @@ naive method is what one writes first: Newton on all free nodes of one sample af
 the Jacobian of the whole circuit as a dense matrix.
 """
 
+import functools
 import time
 from collections.abc import Callable
 
@@ -33,6 +34,7 @@ from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
 from eqprop_spice.substrates.network import Network
 from eqprop_spice.training import Trainer
+from eqprop_spice.updates import Update
 
 BATCH = 256
 ROUNDS = 12
@@ -64,12 +66,10 @@ def step_seconds(circuit: Circuit, engine: AbstractEngine, rule, batch: int, rou
     params = {n: rng.uniform(1e-4, 1e-2, s) for n, s in circuit.parameter_shapes().items()}
     inputs = rng.uniform(-2, 2, (batch, circuit.num_inputs))
     targets = rng.uniform(-1, 1, (batch, circuit.num_outputs))
+    adam = functools.partial(make_optimizer, "adam", num_steps=1000)
     trainer = Trainer(
-        Network(circuit, engine),
-        rule,
-        SquaredError(),
-        make_optimizer("adam", 1e-6, num_steps=1000),
-        Box(1e-5, 1e-1),
+        Update(Network(circuit, engine), rule, SquaredError(), adam, Box(1e-5, 1e-1)),
+        1e-6,
         Data(inputs, targets, inputs[:0], targets[:0], "regression"),
         batch_size=0,
         seed=0,

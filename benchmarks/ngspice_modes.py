@@ -7,6 +7,7 @@ does not parse the output of ngspice 37 and newer; the time until its parser giv
 which is less than a whole operating point would take.
 """
 
+import functools
 import logging
 import resource
 import time
@@ -141,13 +142,13 @@ def training_step(name, circuit, params, inputs, targets) -> None:
     from eqprop_spice.optimizers import make_optimizer
     from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
     from eqprop_spice.training import Trainer
+    from eqprop_spice.updates import Update
 
+    rule = EquilibriumPropagation("positive", 1e-4)
+    sgd = functools.partial(make_optimizer, "sgd", num_steps=10)
     trainer = Trainer(
-        Network(circuit, NgSpice()),
-        EquilibriumPropagation("positive", 1e-4),
-        SquaredError(),
-        make_optimizer("sgd", 1e-6, num_steps=10),
-        Box(1e-5, 1e-1),
+        Update(Network(circuit, NgSpice()), rule, SquaredError(), sgd, Box(1e-5, 1e-1)),
+        1e-6,
         Data(inputs, targets, inputs[:0], targets[:0], "regression"),
         batch_size=0,
         seed=0,

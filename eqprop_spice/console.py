@@ -96,7 +96,7 @@ class SweepReporter:
 
     def __init__(self, num_cells: int) -> None:
         self._num_cells, self._shown = num_cells, -1
-        self._live = console.is_terminal
+        self._live = errors.is_terminal
         self._progress, self._task = _bar("cells", num_cells, where=errors, live=self._live)
 
     def __enter__(self) -> "SweepReporter":

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,9 +36,13 @@ from eqprop_spice.overrides import assign, override
 from eqprop_spice.substrates.network import Network
 from eqprop_spice.toml_lines import line_of
 from eqprop_spice.training import Trainer
+from eqprop_spice.updates import Update, share
 
 AUTO = "auto"
 """A beta that is chosen when the experiment is read: that of the smallest error."""
+
+SEED, RATE = "seed", "optimizer.learning_rate"
+"""Keys of what trainings may differ in that share their compiled programs."""
 
 STAND_IN_BETA = 1e-6
 """Stands for the beta that is to be chosen while the rest is checked [S]."""
@@ -267,6 +271,15 @@ class Experiment:
                 "dataset has none."
             )
 
+    def content_but(self, *keys: str) -> str:
+        """Return in words all that a training depends on, aside from values by dotted key."""
+        left_out = {"name", "description", "sweep", "compare", "goal", "expected"}
+        content = self.table.model_dump(exclude=left_out)
+        for key in keys:
+            *tables, name = key.split(".")
+            functools.reduce(lambda part, table: part[table], tables, content).pop(name, None)
+        return repr(content)
+
     def to_toml(self) -> str:
         """Return the experiment as TOML with every default written out."""
         return tomli_w.dumps(self.table.model_dump(exclude_none=True))
@@ -375,18 +388,15 @@ class Experiment:
         rng = np.random.default_rng(self.table.seed)
         return self.initializer(self.circuit.parameter_shapes(), rng)
 
-    def optimizer(self, learning_rate: Any) -> optax.GradientTransformation:
-        """Return the optimizer of [optimizer] with a learning rate, which may be traced.
-
-        Raises:
-            ConfigError: If optax has none like it.
-        """
+    @functools.cached_property
+    def optimizer(self) -> Callable[[Any], optax.GradientTransformation]:
+        """The optimizer of [optimizer] for a learning rate, which may be traced."""
         training, table = self.table.training, self.table.optimizer
         count = len(self.data.train_inputs)
         num_batches = -(-count // (min(training.batch_size, count) or count))
-        return make_optimizer(
+        return functools.partial(
+            make_optimizer,
             table.kind,
-            learning_rate,
             num_steps=training.epochs * num_batches,
             num_epochs=training.epochs,
             scale=table.scale,
@@ -409,22 +419,25 @@ class Experiment:
 
     @functools.cached_property
     def trainer(self) -> Trainer:
-        """Everything that turns a state of training into the next."""
-        training = self.table.training
+        """Everything that turns a state of training into the next.
+
+        Experiments that differ only in seed, learning rate or goal share what they compile.
+        """
+        table, training, data = self.table, self.table.training, self.data
         try:
-            optimizer = self.optimizer(self.table.optimizer.learning_rate)
+            self.optimizer(table.optimizer.learning_rate)
         except ConfigError as error:
             key = next((k for k in ("layer_factors", "options") if k in str(error)), "kind")
             raise ConfigError(f"{self._at('optimizer', key)}: {error}") from error
+        # The same table may find other samples, where they come from files.
+        shapes = data.train_inputs.shape, data.train_targets.shape
+        update = Update(self.network, self.rule, self.cost, self.optimizer, self.constraint)
         return Trainer(
-            self.network,
-            self.rule,
-            self.cost,
-            optimizer,
-            self.constraint,
-            self.data,
+            share(f"{shapes} {self.content_but(SEED, RATE)}", update),
+            table.optimizer.learning_rate,
+            data,
             training.batch_size,
-            self.table.seed,
+            table.seed,
             max_unconverged=training.max_unconverged,
             shuffle=training.shuffle,
         )

@@ -1,4 +1,4 @@
-"""Training: minibatches, a learning rule, an optimizer and a constraint."""
+"""Training: what is visited in which order, and what is counted on the way."""
 
 import dataclasses
 import functools
@@ -8,18 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Bool, Float, Int
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.constraints.base import AbstractConstraint
 from eqprop_spice.costs.base import AbstractCost
 from eqprop_spice.datasets.base import Data
 from eqprop_spice.errors import ConvergenceError
 from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import Free
-from eqprop_spice.rules.base import AbstractRule, Estimate
-from eqprop_spice.substrates.network import Network
+from eqprop_spice.updates import Update
 
 SAMPLES_PER_CALL = 2048
 """Samples of the minibatches that one call of a compiled program visits; calls are not free."""
@@ -84,11 +81,8 @@ class Trainer:
     """Everything that turns a state of training into the next.
 
     Attributes:
-        substrate: The network.
-        rule: The learning rule.
-        cost: The cost of one output vector.
-        optimizer: An optax optimizer.
-        constraint: What every update is mapped to, if anything.
+        update: What is done with a minibatch.
+        learning_rate: The optimizer's.
         data: The samples.
         batch_size: Samples per update; 0 for all of them.
         seed: Seed of the order of the samples.
@@ -96,11 +90,8 @@ class Trainer:
         shuffle: Whether every epoch has its own order of the samples.
     """
 
-    substrate: Network
-    rule: AbstractRule
-    cost: AbstractCost
-    optimizer: optax.GradientTransformation
-    constraint: AbstractConstraint | None
+    update: Update
+    learning_rate: Any
     data: Data
     batch_size: int
     seed: int
@@ -110,68 +101,19 @@ class Trainer:
     def init(self, params: dict[str, np.ndarray]) -> TrainingState:
         """Return the state before the first update."""
         arrays = {name: jnp.asarray(value) for name, value in params.items()}
-        if self.constraint is not None:
-            arrays = self.constraint(arrays)
-        return TrainingState(arrays, self.optimizer.init(arrays), 0)
+        if self.update.constraint is not None:
+            arrays = self.update.constraint(arrays)
+        optimizer = self.update.optimizer(self.learning_rate)
+        return TrainingState(arrays, optimizer.init(arrays), 0)
 
-    @functools.cached_property
-    def _update(self):
-        """One update of the conductances from a gradient, compiled."""
-
-        def update(params: dict[str, Array], optimizer_state: Any, gradient: dict[str, Array]):
-            updates, optimizer_state = self.optimizer.update(gradient, optimizer_state, params)
-            updated: Any = optax.apply_updates(params, updates)
-            if self.constraint is not None:
-                updated = self.constraint(updated)
-            return updated, optimizer_state
-
-        return jax.jit(update)
-
-    def _estimate(
-        self, params: dict[str, Array], inputs: Array, targets: Array, key: Any
-    ) -> Estimate:
-        return self.rule(self.substrate.keyed(key), params, inputs, targets, self.cost)
-
-    def _step(self, params, optimizer_state, inputs, targets, key=None):
-        """Estimate and update."""
-        estimate = self._estimate(params, inputs, targets, key)
-        params, optimizer_state = self._update(params, optimizer_state, estimate.gradient)
-        return params, optimizer_state, estimate.outputs, estimate.converged
-
-    @functools.cached_property
-    def step(self):
-        """Estimate and update; one compiled function where the engine allows it."""
-        return jax.jit(self._step) if self.substrate.engine.traceable else self._step
-
-    @functools.cached_property
-    def _steps(self):
-        """Visit the first `count` of some minibatches in one compiled function.
-
-        The count is not compiled in, so that the remainder of an epoch needs no program of its own.
-        """
-
-        def steps(params, optimizer_state, inputs, targets, keys, count):
-            def visit(number, carry):
-                params, optimizer_state, outputs, converged = carry
-                key = None if keys is None else keys[number]
-                params, optimizer_state, out, good = self._step(
-                    params, optimizer_state, inputs[number], targets[number], key
-                )
-                return (
-                    params,
-                    optimizer_state,
-                    outputs.at[number].set(out),
-                    converged.at[number].set(good),
-                )
-
-            seen = jnp.zeros_like(targets), jnp.zeros(targets.shape[:2], bool)
-            return jax.lax.fori_loop(0, count, visit, (params, optimizer_state, *seen))
-
-        return jax.jit(steps)
+    def step(self, params, optimizer_state, inputs, targets, key=None):
+        """Update once; return the new state, and outputs and convergence before it."""
+        rate = self.learning_rate
+        return self.update.step(params, optimizer_state, inputs, targets, rate, key)
 
     def key(self, epoch: Any, batch: int) -> Any:
         """Return the random key of a minibatch's readings; None where they are not random."""
-        if not self.substrate.needs_key:
+        if not self.update.substrate.needs_key:
             return None
         key = jax.random.fold_in(jax.random.key(self.seed), epoch)
         return jax.random.fold_in(key, batch)
@@ -201,7 +143,7 @@ class Trainer:
         Raises:
             ConvergenceError: If more than `max_unconverged` of a batch did not converge.
         """
-        tally = _Tally(self.data, self.cost)
+        tally = _Tally(self.data, self.update.cost)
         rng = np.random.default_rng([self.seed, state.epoch, 1])
         after = state
         for first, rows in self._calls(state.epoch):
@@ -218,7 +160,7 @@ class Trainer:
     @functools.cached_property
     def _batches_per_call(self) -> int:
         """How many full minibatches one call visits at most."""
-        if not self.substrate.engine.traceable:
+        if not self.update.substrate.engine.traceable:
             return 1
         return max(min(SAMPLES_PER_CALL, len(self.data.train_inputs)) // self._full_size, 1)
 
@@ -244,9 +186,10 @@ class Trainer:
             outputs, converged = outputs[None], converged[None]
         else:
             padding = ((0, most - count), (0, 0), (0, 0))
+            padded = [np.pad(array, padding) for array in (inputs, targets)]
             stacked = None if keys[0] is None else jnp.stack(keys + keys[:1] * (most - count))
-            params, optimizer_state, outputs, converged = self._steps(
-                *start, np.pad(inputs, padding), np.pad(targets, padding), stacked, count
+            params, optimizer_state, outputs, converged = self.update.steps(
+                *start, *padded, self.learning_rate, stacked, count
             )
         following = TrainingState(params, optimizer_state, state.epoch)
         return following, np.asarray(outputs)[:count], np.asarray(converged)[:count]
@@ -276,8 +219,8 @@ class Trainer:
         self, params: dict[str, Array], rows: np.ndarray, inputs: np.ndarray, converged: np.ndarray
     ) -> None:
         failed = int(np.argmin(converged))
-        (point,) = self.substrate.settle(params, inputs[failed : failed + 1], [Free()])
-        node = self.substrate.circuit.node_names[int(point.worst_node[0])]
+        (point,) = self.update.substrate.settle(params, inputs[failed : failed + 1], [Free()])
+        node = self.update.substrate.circuit.node_names[int(point.worst_node[0])]
         raise ConvergenceError(
             f"{int((~converged).sum())} of {len(rows)} samples of a batch have no operating point; "
             f"the first is sample {int(rows[failed])}, worst at node '{node}'. Lower the learning "
@@ -297,14 +240,7 @@ class Trainer:
         """Yield the free operating points of a part of the samples after the other."""
         for start in range(0, len(inputs), EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
-            yield part, self._free(params, inputs[part])
-
-    @functools.cached_property
-    def _free(self):
-        def settle(params, inputs):
-            return self.substrate.settle(params, inputs, [Free()])[0]
-
-        return jax.jit(settle) if self.substrate.engine.traceable else settle
+            yield part, self.update.free(params, inputs[part])
 
     def evaluate(self, params: dict[str, Array], *, test: bool) -> dict[str, float]:
         """Return loss, accuracy and largest error of the training or the test samples."""
@@ -312,9 +248,9 @@ class Trainer:
         inputs, targets = (
             (d.test_inputs, d.test_targets) if test else (d.train_inputs, d.train_targets)
         )
-        tally = _Tally(d, self.cost)
+        tally = _Tally(d, self.update.cost)
         # All node voltages of all samples at once may not fit into memory.
         for part, point in self._settle_parts(params, inputs):
-            outputs, converged = self.substrate.outputs(point), point.converged
+            outputs, converged = self.update.substrate.outputs(point), point.converged
             tally.add(np.asarray(outputs), targets[part], np.asarray(converged))
         return tally.figures("test_" if test else "train_")

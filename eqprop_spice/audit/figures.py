@@ -22,6 +22,9 @@ SMALLEST_SHARE = 1e-10
 """Where the bars of the error budget begin: below is rounding, and a share of zero has no place on
 a logarithmic axis."""
 
+LARGEST_SHARE = 1e3
+"""Where they end: a share is infinite where nothing of the gradient is left."""
+
 SHOWN = {"as configured": "C3", "C-EP": "C0", "small signal": "C2"}
 
 
@@ -104,14 +107,18 @@ def budget_figure(found: Audit) -> Figure:
     stages, layers = list(found.budget.shares), list(found.exact)
     width = 0.8 / len(layers)
     for i, layer in enumerate(layers):
-        shares = [np.nan_to_num(found.budget.shares[stage][layer]) for stage in stages]
-        heights = np.maximum(shares, SMALLEST_SHARE)
+        shares = np.array([found.budget.shares[stage][layer] for stage in stages])
+        heights = np.clip(np.where(np.isnan(shares), 0.0, shares), SMALLEST_SHARE, LARGEST_SHARE)
         ax.bar(np.arange(len(stages)) + i * width, heights, width, label=layer)
     middles = np.arange(len(stages)) + 0.4 - width / 2
     for stage, middle in zip(stages, middles, strict=True):
-        if found.budget.worst(stage) <= SMALLEST_SHARE:
-            text = ax.text(middle, 1.5 * SMALLEST_SHARE, f"below {SMALLEST_SHARE:g}")
-            text.set(ha="center", va="bottom", color="0.5", fontsize="small")
+        if (worst := found.budget.worst(stage)) <= SMALLEST_SHARE:
+            text = ax.text(middle, 1.5 * SMALLEST_SHARE, f"below {SMALLEST_SHARE:g}", va="bottom")
+        elif worst > LARGEST_SHARE:
+            text = ax.text(middle, LARGEST_SHARE, f"above {LARGEST_SHARE:g}", va="top")
+        else:
+            continue
+        text.set(ha="center", color="0.5", fontsize="small")
     ax.axhline(TARGET_ERROR, color="0.5", linewidth=0.8, linestyle=":")
     ax.set_yscale("log")
     ax.set_ylim(SMALLEST_SHARE, None)

@@ -48,7 +48,7 @@ class GuardedPlan:
     def _choose(self, method: str, params: Mapping[str, Array], *arguments):
         """Call the method of the plan that the conductances allow."""
         plans = (getattr(self.layered, method), getattr(self.general, method))
-        sound = _is_sound(self, dict(params))
+        sound = self._is_sound(dict(params))
         if not isinstance(sound, Tracer):
             return plans[0 if bool(sound) else 1](params, *arguments)
         # While tracing, the general plan is a callback, which only the branch taken calls.
@@ -56,9 +56,12 @@ class GuardedPlan:
         branches = [functools.partial(plan, traced, *arguments) for plan in plans]
         return jax.lax.cond(sound, *branches)
 
+    @functools.cached_property
+    def _is_sound(self):
+        """Return whether every node's linear conductance is positive."""
 
-@functools.partial(jax.jit, static_argnums=0)
-def _is_sound(plan: GuardedPlan, params: Mapping[str, Array]) -> Array:
-    """Return whether every node's linear conductance is positive."""
-    network = build_network(plan.layered.chain, params, jnp.zeros((1, 1)), fold=False)
-    return jnp.stack([c.min() for c in network.linear]).min() > 0.0
+        def is_sound(params: Mapping[str, Array]) -> Array:
+            network = build_network(self.layered.chain, params, jnp.zeros((1, 1)), fold=False)
+            return jnp.stack([c.min() for c in network.linear]).min() > 0.0
+
+        return jax.jit(is_sound)

@@ -69,11 +69,11 @@ class LayeredPlan:
                 phase = Force(phase(outputs, slice(None)))
             load = jnp.asarray(phase.source_currents(*size)), _stiffness(phase)
             if first is None:
-                network, fixed, first = _settle_first(self, dict(params), inputs, load)
+                network, fixed, first = self._settle_first(dict(params), inputs, load)
                 point, state = first
                 outputs = state.voltages[-1] @ jnp.asarray(self.chain.incidence).T
             else:
-                point = _settle_next(self, network, fixed, first[1], load)
+                point = self._settle_next(network, fixed, first[1], load)
             points.append(point)
         return points
 
@@ -114,7 +114,7 @@ class LayeredPlan:
     def respond(self, params: Mapping[str, Array], point: OperatingPoint, currents: Array) -> Array:
         """Return the small-signal change of all node voltages [V]; see `AbstractEngine`."""
         voltages, currents = jnp.asarray(point.voltages), jnp.asarray(currents)
-        return _respond(self, dict(params), voltages, currents, adjoint=False)
+        return self._respond(dict(params), voltages, currents, adjoint=False)
 
     def adjoint(self, params: Mapping[str, Array], point: OperatingPoint, gradient: Array) -> Array:
         r"""Return the multipliers of all nodes; see `Native.adjoint`.
@@ -124,17 +124,48 @@ class LayeredPlan:
         $\lambda = W J^{-1} \partial C / \partial u$.
         """
         voltages, gradient = jnp.asarray(point.voltages), jnp.asarray(gradient)
-        return _respond(self, dict(params), voltages, gradient, adjoint=True)
+        return self._respond(dict(params), voltages, gradient, adjoint=True)
 
-    def _respond(
-        self, params: Mapping[str, Array], voltages: Array, currents: Array, *, adjoint: bool
-    ) -> Array:
-        changes = self.layer_changes(params, voltages, currents)
-        if adjoint:
-            layers = zip(self.chain.layers, changes, strict=True)
-            changes = [jnp.asarray(layer.weights)[None, :] * change for layer, change in layers]
-        fixed = jnp.zeros((voltages.shape[0], len(self.circuit.fixed_nodes)))
-        return self._expand(fixed, changes, reflections=adjoint)
+    # Compiled so that callers outside of `jax.jit` do not compile at every call; inside of it, each
+    # becomes part of the caller's function. What is compiled lives as long as the plan.
+
+    @functools.cached_property
+    def _settle_first(self):
+        """Settle from nothing; return also what the next phases start from."""
+
+        def settle_first(params, inputs, load):
+            fixed = fixed_voltages(self.circuit, inputs)
+            network = build_network(self.chain, params, fixed)
+            loaded = attach(network, *load)
+            state = self.method.settle(loaded)
+            return (network, loaded), fixed, (self.point(loaded, state, fixed), state)
+
+        return jax.jit(settle_first)
+
+    @functools.cached_property
+    def _settle_next(self):
+        """Settle from the first phase's solution."""
+
+        def settle_next(networks, fixed, state, load):
+            network, first = networks
+            loaded = attach(network, *load)
+            return self.point(loaded, self.method.resettle(loaded, first, state), fixed)
+
+        return jax.jit(settle_next)
+
+    @functools.cached_property
+    def _respond(self):
+        """Return changes, or multipliers, of all nodes."""
+
+        def respond(params, voltages, currents, *, adjoint: bool):
+            changes = self.layer_changes(params, voltages, currents)
+            if adjoint:
+                layers = zip(self.chain.layers, changes, strict=True)
+                changes = [jnp.asarray(layer.weights)[None, :] * c for layer, c in layers]
+            fixed = jnp.zeros((voltages.shape[0], len(self.circuit.fixed_nodes)))
+            return self._expand(fixed, changes, reflections=adjoint)
+
+        return jax.jit(respond, static_argnames="adjoint")
 
 
 def _stiffness(phase: AbstractPhase) -> Array | None:
@@ -146,32 +177,3 @@ def _stiffness(phase: AbstractPhase) -> Array | None:
     if isinstance(stiffness, float) and stiffness == 0.0:
         return None
     return jnp.asarray(stiffness)
-
-
-# Compiled here so that a caller outside of `jax.jit` does not compile at every call; inside one,
-# they become part of the caller's function.
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _settle_first(plan: LayeredPlan, params, inputs, load):
-    """Settle from nothing; return also what the next phases start from."""
-    fixed = fixed_voltages(plan.circuit, inputs)
-    network = build_network(plan.chain, params, fixed)
-    loaded = attach(network, *load)
-    state = plan.method.settle(loaded)
-    return (network, loaded), fixed, (plan.point(loaded, state, fixed), state)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _settle_next(plan: LayeredPlan, networks, fixed, state, load):
-    """Settle from the first phase's solution."""
-    network, first = networks
-    loaded = attach(network, *load)
-    state = plan.method.resettle(loaded, first, state)
-    return plan.point(loaded, state, fixed)
-
-
-@functools.partial(jax.jit, static_argnums=0, static_argnames="adjoint")
-def _respond(plan: LayeredPlan, params, voltages, currents, *, adjoint: bool):
-    """Return changes, or multipliers, of all nodes."""
-    return plan._respond(params, voltages, currents, adjoint=adjoint)

@@ -21,8 +21,12 @@ from eqprop_spice.ideal_diodes import has_ideal_diodes
 from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Nudge
 
+MAX_PLANS = 32
+"""Circuits whose compiled programs a process keeps, each hundreds of memory mappings: Linux allows
+65,530 of them unless configured, and without any left the compiler aborts the process."""
 
-@functools.lru_cache(maxsize=64)
+
+@functools.lru_cache(maxsize=MAX_PLANS)
 def plan_for(
     circuit: Circuit, sweeps: int | None = None
 ) -> LayeredPlan | GuardedPlan | GeneralPlan:

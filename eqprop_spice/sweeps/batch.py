@@ -18,7 +18,7 @@ import numpy as np
 
 from eqprop_spice.engines.layered import LayeredPlan
 from eqprop_spice.engines.native import Native, plan_for
-from eqprop_spice.experiment import Experiment
+from eqprop_spice.experiment import RATE, SEED, Experiment
 from eqprop_spice.sweeps.cell import (
     UNCONVERGED,
     CellResult,
@@ -28,7 +28,7 @@ from eqprop_spice.sweeps.cell import (
 )
 from eqprop_spice.training import Trainer
 
-RATE, BETA, SEED = "optimizer.learning_rate", "rule.beta", "seed"
+BETA = "rule.beta"
 
 BATCHED_KEYS = frozenset({RATE, BETA, SEED})
 """Keys that may differ between the cells of a batch."""
@@ -157,10 +157,7 @@ class _Program:
     experiment: Experiment
 
     def _key(self) -> str:
-        content = self.experiment.table.model_dump(exclude={"seed", "sweep", "compare", "goal"})
-        content["optimizer"].pop("learning_rate")
-        content["rule"].pop("beta", None)
-        return repr(content)
+        return self.experiment.content_but(*sorted(BATCHED_KEYS))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Program) and self._key() == other._key()
@@ -208,12 +205,13 @@ def _program(program: _Program):
 
 def _trainer(experiment: Experiment, rate: Any, beta: Any, seed: Any) -> Trainer:
     """Return the experiment's trainer with a traced learning rate, beta and seed."""
-    optimizer = experiment.optimizer(rate)
+    trainer = experiment.trainer
     rule = copy.copy(experiment.rule)
     if hasattr(rule, "beta"):
         # The rule checks its beta when it is built; a traced one has no value to check.
         object.__setattr__(rule, "beta", beta)
-    return dataclasses.replace(experiment.trainer, optimizer=optimizer, rule=rule, seed=seed)
+    update = dataclasses.replace(trainer.update, rule=rule)
+    return dataclasses.replace(trainer, update=update, learning_rate=rate, seed=seed)
 
 
 class _Records:

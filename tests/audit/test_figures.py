@@ -18,3 +18,11 @@ def test_causes_without_a_share_say_so(large):
     missing = [tick for tick, s in zip(axes.get_xticks(), STAGES, strict=True) if s not in large]
     assert [x for x, _ in at] == missing
     assert all(low < y < high for _, y in at)
+
+
+def test_an_infinite_share_ends_at_the_top():
+    shares = {s: {"a": np.inf if s == STAGES[0] else 1e-3} for s in STAGES}
+    found: Any = SimpleNamespace(budget=Budget({}, shares), exact=["a"])
+    (axes,) = budget_figure(found).axes
+    assert [text.get_text() for text in axes.texts] == ["above 1000"]
+    assert axes.get_ylim()[1] < 1e5
