@@ -3,6 +3,7 @@
 import gc
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ def test_trainings_that_differ_in_seed_and_rate_compile_once():
         second = iris("training.max_unconverged=0.31", other)
         assert second.trainer.update is first.trainer.update
         one_epoch(second)
-    assert first.trainer.update.steps._cache_size() == 1
+    compiled: Any = first.trainer.update.steps
+    assert compiled._cache_size() == 1
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,11 @@
 
 import dataclasses
 
-from eqprop_spice.phases import Free
-from eqprop_spice.rules.base import AbstractRule, Estimate
+from eqprop_spice.rules.contrast import SIGNS, AbstractHeld
 
 
 @dataclasses.dataclass(frozen=True)
-class ContrastiveLearning(AbstractRule):
+class ContrastiveLearning(AbstractHeld):
     r"""CL: $E_\theta(\text{outputs held at } t) - E_\theta(\text{free})$.
 
     It descends the contrast of the two energies, which is zero where the targets are met, and not
@@ -18,19 +17,15 @@ class ContrastiveLearning(AbstractRule):
     """
 
     @property
-    def bears_read_noise(self) -> bool:
-        """No: held outputs are set, not read."""
-        return False
+    def signs(self) -> tuple[int, int]:
+        """The free state and the one at the targets."""
+        return SIGNS["positive"]
 
-    def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
-        """Return the contrast; see `AbstractRule`."""
-        (free,) = substrate.settle(params, inputs, [Free()])
-        outputs = substrate.outputs(free)
-        displacement = self.displacement(outputs, targets, cost)
-        held = substrate.clamp(params, inputs, free, displacement)
-        converged = substrate.converged(held)
-        return Estimate(substrate.contrast(free, held, converged), outputs, converged)
+    @property
+    def strength(self) -> float:
+        """The estimate is the plain difference."""
+        return 1.0
 
-    def displacement(self, outputs, targets, cost):
+    def towards(self, outputs, targets, cost):
         """Return what takes the outputs to their targets."""
         return targets - outputs

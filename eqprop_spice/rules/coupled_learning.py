@@ -2,15 +2,13 @@
 
 import dataclasses
 import math
-from typing import Literal
 
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.phases import Free
-from eqprop_spice.rules.base import AbstractRule, Estimate
+from eqprop_spice.rules.contrast import SIGNS, AbstractHeld, Variant
 
 
 @dataclasses.dataclass(frozen=True)
-class CoupledLearning(AbstractRule):
+class CoupledLearning(AbstractHeld):
     r"""Contrast of states with outputs held at $o = o^* \mp \eta\,\partial C/\partial o$.
 
     P-CpL takes the free state and the one displaced towards the target (distance $\eta$), N-CpL the
@@ -29,7 +27,7 @@ class CoupledLearning(AbstractRule):
         Stern et al. (2021), arXiv:2011.03861; Scellier et al. (2023), arXiv:2312.15103.
     """
 
-    variant: Literal["positive", "negative", "centered"] = "centered"
+    variant: Variant = "centered"
     eta: float = 0.25
 
     def __post_init__(self) -> None:
@@ -41,33 +39,15 @@ class CoupledLearning(AbstractRule):
             )
 
     @property
-    def bears_read_noise(self) -> bool:
-        """No: held outputs are set from a reading; noise there is another model."""
-        return False
+    def signs(self) -> tuple[int, int]:
+        """How the states of this variant are perturbed."""
+        return SIGNS[self.variant]
 
-    def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
-        """Return the contrast; see `AbstractRule`."""
-        (free,) = substrate.settle(params, inputs, [Free()])
-        outputs = substrate.outputs(free)
-        towards = self._towards(outputs, targets, cost)
+    @property
+    def strength(self) -> float:
+        """The displacement as a fraction of the cost's gradient."""
+        return self.eta
 
-        def clamped(displacement):
-            return substrate.clamp(params, inputs, free, displacement)
-
-        first, second, distance = {
-            "positive": lambda: (free, clamped(towards), self.eta),
-            "negative": lambda: (clamped(-towards), free, self.eta),
-            "centered": lambda: (clamped(-towards), clamped(towards), 2.0 * self.eta),
-        }[self.variant]()
-        converged = substrate.converged(first) & substrate.converged(second)
-        contrast = substrate.contrast(first, second, converged)
-        gradient = {name: value / distance for name, value in contrast.items()}
-        return Estimate(gradient, outputs, converged)
-
-    def displacement(self, outputs, targets, cost):
-        """Return the displacement of the state that is not free; towards the target if both are."""
-        towards = self._towards(outputs, targets, cost)
-        return -towards if self.variant == "negative" else towards
-
-    def _towards(self, outputs, targets, cost):
+    def towards(self, outputs, targets, cost):
+        r"""Return $-\eta\,\partial C/\partial o$ [V]."""
         return -self.eta * cost.gradient(outputs, targets)

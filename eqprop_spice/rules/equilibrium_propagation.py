@@ -2,16 +2,16 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.phases import AbstractPhase, Force, Free, Nudge, Spring, constant_nudge
-from eqprop_spice.rules.base import AbstractRule, Estimate
+from eqprop_spice.rules.contrast import SIGNS, AbstractContrast, Variant
 
 
 @dataclasses.dataclass(frozen=True)
-class EquilibriumPropagation(AbstractRule):
+class EquilibriumPropagation(AbstractContrast):
     r"""Contrast two phases: $\partial C/\partial\theta \approx (E_\theta(s_2)-E_\theta(s_1))/d$.
 
     P-EP takes the phases 0 and $+\beta$ ($d = \beta$), N-EP $-\beta$ and 0 ($d = \beta$), C-EP
@@ -28,7 +28,7 @@ class EquilibriumPropagation(AbstractRule):
         Laborieux et al. (2021), arXiv:2006.03824; Scellier et al. (2023), arXiv:2312.15103.
     """
 
-    variant: Literal["positive", "negative", "centered"] = "centered"
+    variant: Variant = "centered"
     beta: float = 1e-4
     nudge: Literal["constant", "live"] = "constant"
 
@@ -49,24 +49,21 @@ class EquilibriumPropagation(AbstractRule):
                 'the squared error only. Use nudge = "constant" with other costs.'
             )
 
-    def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
-        """Return the gradient estimate; see `AbstractRule`."""
+    @property
+    def signs(self) -> tuple[int, int]:
+        """How the states of this variant are perturbed."""
+        return SIGNS[self.variant]
+
+    @property
+    def strength(self) -> float:
+        """The nudge [S]."""
+        return self.beta
+
+    def states(self, substrate, params, inputs, targets, cost, signs) -> list[Any]:
+        """Return the free state and the nudged ones; see `AbstractContrast`."""
         self.check_cost(cost)
-        plus = self._phase(self.beta, targets, cost)
-        minus = self._phase(-self.beta, targets, cost)
-        perturbed = {"positive": [plus], "negative": [minus], "centered": [minus, plus]}
-        free, *states = substrate.settle(params, inputs, [Free(), *perturbed[self.variant]])
-        first, second, distance = {
-            "positive": lambda: (free, states[0], self.beta),
-            "negative": lambda: (states[0], free, self.beta),
-            "centered": lambda: (states[0], states[1], 2.0 * self.beta),
-        }[self.variant]()
-        converged = substrate.converged(free)
-        for state in states:
-            converged = converged & substrate.converged(state)
-        contrast = substrate.contrast(first, second, converged)
-        gradient = {name: value / distance for name, value in contrast.items()}
-        return Estimate(gradient, substrate.outputs(free), converged)
+        phases = [self._phase(sign * self.beta, targets, cost) for sign in signs]
+        return substrate.settle(params, inputs, [Free(), *phases])
 
     def nudged_phase(self, outputs, targets, cost) -> AbstractPhase:
         """Return the nudged phase of this rule at given free outputs."""
