@@ -153,8 +153,8 @@ class Trainer:
             before, (after, outputs, converged) = after, self._visit(after, first, inputs, targets)
             if self._too_many(converged).any():
                 self._refuse(before, first, rows, inputs, targets)
-            for out, wanted, good in zip(outputs, targets, converged, strict=True):
-                tally.add(out, wanted, good)
+            width = targets.shape[-1]
+            tally.add(outputs.reshape(-1, width), targets.reshape(-1, width), converged.ravel())
         return dataclasses.replace(after, epoch=state.epoch + 1), tally.figures()
 
     @functools.cached_property

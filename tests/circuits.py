@@ -12,7 +12,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -234,13 +234,14 @@ class Layered:
         return np.array(solutions)
 
 
-def bisect(function: Callable[[float], float], low: float, high: float) -> float:
-    """Return the root of an increasing function to the last digit."""
-    assert function(low) <= 0.0 <= function(high)
+def bisect(function: Callable[[Any], Any], low: Any, high: Any) -> Any:
+    """Return the root of an increasing function to the last digit; of an array, elementwise."""
+    assert np.all(function(low) <= 0.0) and np.all(function(high) >= 0.0)
     for _ in range(200):
         middle = 0.5 * (low + high)
-        low, high = (low, middle) if function(middle) > 0.0 else (middle, high)
-    return 0.5 * (low + high)
+        above = function(middle) > 0.0
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return (0.5 * (low + high))[()]
 
 
 def central_difference(function, point: np.ndarray, steps: np.ndarray) -> np.ndarray:
