@@ -1,5 +1,6 @@
 """Layouts: what they compute of all instances at once against loops over the instances."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -83,3 +84,14 @@ def test_currents_and_products_are_those_of_the_instances(layout: AbstractLayout
         product = layout.voltage_drop_product(v, dv, given)
         assert product.shape == layout.shape
         np.testing.assert_allclose(product.ravel(), expected, rtol=0.0, atol=ROUNDING)
+
+
+@layouts
+@pytest.mark.parametrize("batch", [1, 2, 4, 30])
+def test_jax_gives_the_same_products_for_few_samples_and_many(layout: AbstractLayout, batch: int):
+    v, dv = np.random.default_rng(1).normal(size=(2, batch, NUM_NODES))
+    for still in (None, np.arange(NUM_NODES) < 6):
+        change = dv if still is None else np.where(still, 0.0, dv)
+        expected = layout.voltage_drop_product(v, change)
+        found = layout.voltage_drop_product(jnp.asarray(v), jnp.asarray(change), 1.0, still)
+        np.testing.assert_allclose(np.asarray(found), expected, rtol=0.0, atol=ROUNDING)
