@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 
-from eqprop_spice.circuit import Circuit
+from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.devices.diode import PRESETS
-from eqprop_spice.engines.layered import LayeredPlan
-from eqprop_spice.engines.layered_chain import recognize
-from eqprop_spice.engines.layered_network import build_network
+from eqprop_spice.engines.layered.chain import recognize
+from eqprop_spice.engines.layered.equations import build_network
+from eqprop_spice.engines.layered.plan import LayeredPlan
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense

@@ -8,10 +8,10 @@ the small-signal limit, and the slopes of the bias of P-EP, N-EP and C-EP agains
 
 import numpy as np
 
-from eqprop_spice.circuit import Circuit
+from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.diode import PRESETS
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.layers.amplifier import REFLECTIONS, BidirectionalAmplifier
 from eqprop_spice.layers.base import AbstractLayer, layered_circuit
 from eqprop_spice.layers.dense import Dense
@@ -19,7 +19,7 @@ from eqprop_spice.layers.diodes import AntiparallelDiodes
 from eqprop_spice.phases import Free
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.network import Network
+from eqprop_spice.substrates.resistive import Network
 
 HIDDEN = {1: (3,), 2: (3, 3)}
 FALL = {"transformer": 1.0, "kendall": 1.0, "published": 0.1}

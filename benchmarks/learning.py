@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eqprop_spice.experiment import Experiment
-from eqprop_spice.run import has_learned
+from eqprop_spice.experiment.experiment import Experiment
+from eqprop_spice.results.run import has_learned
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 

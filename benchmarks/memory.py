@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.ngspice_modes import network
 from eqprop_spice.costs.squared_error import SquaredError
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.phases import Free, constant_nudge
 
 NUM_POINTS = 100_000

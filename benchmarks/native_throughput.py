@@ -16,25 +16,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.ngspice_modes import network
-from eqprop_spice.circuit import Circuit
+from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.constraints.box import Box
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.datasets.base import Data
 from eqprop_spice.devices.diode import PRESETS
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.native import Native
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense
 from eqprop_spice.layers.diodes import AntiparallelDiodes
-from eqprop_spice.optimizers import make_optimizer
 from eqprop_spice.phases import Free
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.network import Network
-from eqprop_spice.training import Trainer
-from eqprop_spice.updates import Update
+from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.training.optimizers import make_optimizer
+from eqprop_spice.training.trainer import Trainer
+from eqprop_spice.training.update import Update
 
 BATCH = 256
 ROUNDS = 12

@@ -15,17 +15,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from eqprop_spice.circuit import Circuit
+from eqprop_spice.circuits.circuit import Circuit
+from eqprop_spice.circuits.groups import GROUND
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.diode import PRESETS
-from eqprop_spice.engines.ngspice import NgSpice
-from eqprop_spice.groups import GROUND
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense
 from eqprop_spice.layers.diodes import AntiparallelDiodes
 from eqprop_spice.phases import Free, constant_nudge
-from eqprop_spice.substrates.network import Network
+from eqprop_spice.substrates.resistive import Network
 
 SIZES = {
     # hidden, batch of ours, repeats of ours, repeats of each stock mode
@@ -139,10 +139,10 @@ def training_step(name, circuit, params, inputs, targets) -> None:
     """Print the time of a whole P-EP step: both phases, contrast and update."""
     from eqprop_spice.constraints.box import Box
     from eqprop_spice.datasets.base import Data
-    from eqprop_spice.optimizers import make_optimizer
     from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
-    from eqprop_spice.training import Trainer
-    from eqprop_spice.updates import Update
+    from eqprop_spice.training.optimizers import make_optimizer
+    from eqprop_spice.training.trainer import Trainer
+    from eqprop_spice.training.update import Update
 
     rule = EquilibriumPropagation("positive", 1e-4)
     sgd = functools.partial(make_optimizer, "sgd", num_steps=10)

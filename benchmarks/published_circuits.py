@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.learning import EXPERIMENTS
-from eqprop_spice.experiment import Experiment
-from eqprop_spice.run import has_learned
+from eqprop_spice.experiment.experiment import Experiment
+from eqprop_spice.results.run import has_learned
 
 NUM_SEEDS = 11
 

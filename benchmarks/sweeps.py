@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from eqprop_spice.experiment import Experiment
+from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.sweeps.axes import Sweep, sweep_of
 from eqprop_spice.sweeps.cell import run_cell
 from eqprop_spice.sweeps.execute import execute

@@ -47,9 +47,9 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="Run folder to continue.")] = None,
 ) -> None:
     """Train an experiment, or continue an interrupted run."""
-    from eqprop_spice.experiment import Experiment
-    from eqprop_spice.run import Run
-    from eqprop_spice.run import train as train_run
+    from eqprop_spice.experiment.experiment import Experiment
+    from eqprop_spice.results.run import Run
+    from eqprop_spice.results.run import train as train_run
 
     if (file is None) == (resume is None):
         raise ConfigError("Give an experiment's file, or --resume with a run folder; not both.")
@@ -93,9 +93,9 @@ def netlist(
 
     Given a run folder instead of a file, the conductances are those of its last checkpoint.
     """
-    from eqprop_spice.experiment import Experiment
-    from eqprop_spice.netlists import trained_netlists
-    from eqprop_spice.run import Run
+    from eqprop_spice.experiment.experiment import Experiment
+    from eqprop_spice.results.netlists import trained_netlists
+    from eqprop_spice.results.run import Run
 
     if phase not in ("free", "nudged"):
         raise ConfigError(f"--phase is '{phase}'; it must be free or nudged.")
@@ -123,8 +123,8 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Print the final figures of a run and draw its figures again."""
-    from eqprop_spice.plots import save_figures
-    from eqprop_spice.run import Run
+    from eqprop_spice.results.plots import save_figures
+    from eqprop_spice.results.run import Run
 
     run = Run.open(folder)
     if as_json:
@@ -143,8 +143,8 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Simulate a trained network's predictions again in ngspice, and compare."""
-    from eqprop_spice.run import Run
-    from eqprop_spice.verify import verify as verify_run
+    from eqprop_spice.results.run import Run
+    from eqprop_spice.results.verify import verify as verify_run
 
     result = dataclasses.asdict(verify_run(Run.open(folder), num_samples=samples))
     if as_json:
@@ -173,7 +173,7 @@ def sweep(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train an experiment over and over, with some of its keys varied."""
-    from eqprop_spice.experiment import Experiment
+    from eqprop_spice.experiment.experiment import Experiment
     from eqprop_spice.sweeps import commands
 
     if (file is None) == (resume is None):
@@ -241,7 +241,7 @@ def compare(
 ) -> None:
     """Train an experiment with several learning rules, from the same seeds."""
     from eqprop_spice.compare import commands
-    from eqprop_spice.experiment import Experiment
+    from eqprop_spice.experiment.experiment import Experiment
 
     if (file is None) == (resume is None):
         raise ConfigError("Give an experiment's file, or --resume with a folder; not both.")

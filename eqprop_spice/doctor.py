@@ -8,12 +8,12 @@ import numpy as np
 from scipy.optimize import brentq
 
 from eqprop_spice.devices.diode import PRESETS
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense
 from eqprop_spice.layers.diodes import AntiparallelDiodes
 from eqprop_spice.phases import Free
-from eqprop_spice.spice.library import Session, library_path
+from eqprop_spice.spice.session import Session, library_path
 
 TOLERANCE = 1e-9
 """Largest voltage error of a healthy installation [V]."""

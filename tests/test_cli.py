@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from eqprop_spice.cli import app
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.experiment import Experiment
-from eqprop_spice.run import Run, train
+from eqprop_spice.experiment.experiment import Experiment
+from eqprop_spice.results.run import Run, train
 
 pytestmark = pytest.mark.ngspice
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from eqprop_spice.cli import app
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.experiment import Experiment
-from eqprop_spice.run import Run, train
+from eqprop_spice.experiment.experiment import Experiment
+from eqprop_spice.results.run import Run, train
 
 pytestmark = [pytest.mark.ngspice, pytest.mark.slow]
 
@@ -28,9 +28,9 @@ TIMEOUT = 60
 CHILD = """
 import os, resource, signal, sys
 import eqprop_spice.files as files
-import eqprop_spice.run as run
+import eqprop_spice.results.run as run
 from eqprop_spice.cli import main
-from eqprop_spice.history import History
+from eqprop_spice.training.history import History
 
 # A shell that starts jobs in the background hands down an ignored SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -112,7 +112,7 @@ def experiment(tmp_path_factory) -> Path:
 def no_figures():
     """Draw nothing in this process; the children do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eqprop_spice.plots.save_figures", lambda *arguments: [])
+        patch.setattr("eqprop_spice.results.plots.save_figures", lambda *arguments: [])
         yield
 
 

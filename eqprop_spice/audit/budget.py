@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from eqprop_spice.audit.case import Case
-from eqprop_spice.comparison import compare
+from eqprop_spice.gradients.comparison import compare
 from eqprop_spice.rules.base import AbstractRule
 
 STAGES: tuple[str, ...] = (

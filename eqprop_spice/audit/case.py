@@ -9,21 +9,21 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.beta_scan import output_conductance
-from eqprop_spice.circuit import Circuit
+from eqprop_spice.circuits.circuit import Circuit
+from eqprop_spice.circuits.ideal_diodes import has_ideal_diodes
+from eqprop_spice.circuits.reciprocity import branch_weights
 from eqprop_spice.constraints.base import AbstractConstraint
 from eqprop_spice.costs.base import AbstractCost
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.native import Native
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.errors import ConfigError, NetlistError
-from eqprop_spice.experiment import Experiment
-from eqprop_spice.ideal_diodes import has_ideal_diodes
-from eqprop_spice.reciprocity import branch_weights
+from eqprop_spice.experiment.experiment import Experiment
+from eqprop_spice.gradients.beta_scan import output_conductance
+from eqprop_spice.results.run import Run
 from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.run import Run
-from eqprop_spice.substrates.network import Network
+from eqprop_spice.substrates.resistive import Network
 
 OPEN = 1e-7
 """A conductance this small relative to the largest of its group counts as an open switch."""

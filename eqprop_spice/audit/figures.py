@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from eqprop_spice.audit.report import Audit
 from eqprop_spice.audit.variation import PhaseVariation
-from eqprop_spice.beta_scan import TARGET_ERROR
-from eqprop_spice.plots import write_figures
-from eqprop_spice.power import CLASSES
+from eqprop_spice.circuits.power import CLASSES
+from eqprop_spice.gradients.beta_scan import TARGET_ERROR
+from eqprop_spice.results.plots import write_figures
 
 MAX_PANELS = 4
 """Layers that get a panel of their own; deeper circuits show the first and the last ones."""

@@ -6,15 +6,15 @@ import numpy as np
 from jaxtyping import Float
 
 from eqprop_spice.audit.case import Case, Selection
+from eqprop_spice.circuits.groups import GROUND, Group
 from eqprop_spice.engines.base import AbstractEngine
-from eqprop_spice.engines.general import GeneralPlan
-from eqprop_spice.engines.ngspice import HELD_POINTS
+from eqprop_spice.engines.general.plan import GeneralPlan
+from eqprop_spice.engines.ngspice.engine import HELD_POINTS
 from eqprop_spice.errors import ConvergenceError
-from eqprop_spice.groups import GROUND, Group
-from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Free
-from eqprop_spice.spice.library import Session
-from eqprop_spice.spice.netlist import ACCURATE_OPTIONS, circuit_cards
+from eqprop_spice.settled import OperatingPoint
+from eqprop_spice.spice.session import Session
+from eqprop_spice.spice.writer import ACCURATE_OPTIONS, circuit_cards
 
 RELATIVE_STEP = 2e-3
 """Step of finite differences, relative to the conductance or, if that is larger, to the mean of its

@@ -19,20 +19,20 @@ from eqprop_spice.audit.references import (
 from eqprop_spice.audit.uniqueness import Uniqueness, find_operating_points
 from eqprop_spice.audit.variation import PhaseVariation, vary
 from eqprop_spice.audit.verdict import Cause, find_causes
-from eqprop_spice.beta_scan import TARGET_ERROR, BetaScan, beta_grid, scan
-from eqprop_spice.comparison import Comparison, compare_layers
-from eqprop_spice.engines.general import GeneralPlan
+from eqprop_spice.circuits.groups import add_at
+from eqprop_spice.circuits.reciprocity import asymmetry
+from eqprop_spice.engines.general.plan import GeneralPlan
 from eqprop_spice.engines.native import Native
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.files import for_json
-from eqprop_spice.groups import add_at
-from eqprop_spice.operating_point import OperatingPoint
+from eqprop_spice.gradients.beta_scan import TARGET_ERROR, BetaScan, beta_grid, scan
+from eqprop_spice.gradients.comparison import Comparison, compare_layers
 from eqprop_spice.phases import Free
-from eqprop_spice.reciprocity import asymmetry
 from eqprop_spice.rules.base import Estimate
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.power_computation import PowerComputation
 from eqprop_spice.rules.small_signal import SmallSignal
+from eqprop_spice.settled import OperatingPoint
 
 VARIANTS: dict[str, Any] = {"P-EP": "positive", "N-EP": "negative", "C-EP": "centered"}
 

@@ -10,8 +10,8 @@ import dataclasses
 import numpy as np
 
 from eqprop_spice.audit.case import Case
-from eqprop_spice.engines.general import GeneralPlan
-from eqprop_spice.groups import add_at
+from eqprop_spice.circuits.groups import add_at
+from eqprop_spice.engines.general.plan import GeneralPlan
 
 NUM_STARTS = 20
 """Random starts of Newton's method per sample."""

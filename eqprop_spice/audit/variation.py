@@ -15,9 +15,9 @@ import numpy as np
 
 from eqprop_spice.audit.case import Case
 from eqprop_spice.audit.references import derivatives, settle_exactly
+from eqprop_spice.circuits.power import CLASSES, absorbed_powers, co_contents
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.phases import AbstractPhase, Force, Free
-from eqprop_spice.power import CLASSES, absorbed_powers, co_contents
 
 CONTENT_CLASSES = ("resistors", "diodes", "nudge")
 

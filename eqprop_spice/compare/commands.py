@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from eqprop_spice.compare.plan import comparison_of, is_comparison
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.experiment import Experiment
+from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.files import write_atomically
 from eqprop_spice.sweeps import commands
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from eqprop_spice.compare.names import REFERENCE, RULES
 from eqprop_spice.compare.plan import AXIS
 from eqprop_spice.compare.summary import final_figures, measure, statistics
-from eqprop_spice.plots import write_figures
+from eqprop_spice.results.plots import write_figures
 from eqprop_spice.sweeps.figures import held
 from eqprop_spice.sweeps.summary import START
 

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from eqprop_spice.components import suggestion
 from eqprop_spice.errors import ConfigError
+from eqprop_spice.experiment.kinds import suggestion
 
 ALL = "all"
 """Stands for every rule but those that are left out of it."""

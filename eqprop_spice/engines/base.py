@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.circuit import Circuit
-from eqprop_spice.operating_point import OperatingPoint
+from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.phases import AbstractPhase, Nudge
+from eqprop_spice.settled import OperatingPoint
 
 
 @dataclasses.dataclass(frozen=True)

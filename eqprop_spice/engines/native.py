@@ -8,18 +8,18 @@ from jax.core import Tracer
 from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.circuit import Circuit
+from eqprop_spice.circuits.circuit import Circuit
+from eqprop_spice.circuits.ideal_diodes import has_ideal_diodes
 from eqprop_spice.devices.ideal import Ideal
 from eqprop_spice.engines.base import AbstractEngine
-from eqprop_spice.engines.general import GeneralPlan
-from eqprop_spice.engines.guarded import GuardedPlan
-from eqprop_spice.engines.layered import LayeredPlan
-from eqprop_spice.engines.layered_chain import Chain, recognize
-from eqprop_spice.engines.layered_descent import Descent
+from eqprop_spice.engines.general.plan import GeneralPlan
+from eqprop_spice.engines.layered.chain import Chain, recognize
+from eqprop_spice.engines.layered.descent import Descent
+from eqprop_spice.engines.layered.guarded import GuardedPlan
+from eqprop_spice.engines.layered.plan import LayeredPlan
 from eqprop_spice.errors import NetlistError
-from eqprop_spice.ideal_diodes import has_ideal_diodes
-from eqprop_spice.operating_point import OperatingPoint
 from eqprop_spice.phases import AbstractPhase, Nudge
+from eqprop_spice.settled import OperatingPoint
 
 MAX_PLANS = 32
 """Circuits whose compiled programs a process keeps, each hundreds of memory mappings: Linux allows

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from eqprop_spice.builder import CircuitBuilder
+from eqprop_spice.circuits.builder import CircuitBuilder
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.layers.base import AbstractLayer
 

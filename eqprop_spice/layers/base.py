@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from eqprop_spice.builder import CircuitBuilder
-from eqprop_spice.circuit import Circuit
+from eqprop_spice.circuits.builder import CircuitBuilder
+from eqprop_spice.circuits.circuit import Circuit
+from eqprop_spice.circuits.groups import GROUND
 from eqprop_spice.errors import NetlistError
-from eqprop_spice.groups import GROUND
 
 
 @dataclasses.dataclass(frozen=True)

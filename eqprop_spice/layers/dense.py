@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from eqprop_spice.builder import CircuitBuilder
+from eqprop_spice.circuits.builder import CircuitBuilder
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.layers.base import AbstractLayer

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.circuit import Circuit
+from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.errors import ConfigError
 
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from eqprop_spice.circuits.groups import Group, Pairs
 from eqprop_spice.devices.diode import Shockley
-from eqprop_spice.groups import Group, Pairs
 from eqprop_spice.nonidealities.base import (
     AbstractNonideality,
     check_not_negative,

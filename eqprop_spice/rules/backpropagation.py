@@ -2,8 +2,8 @@
 
 import dataclasses
 
+from eqprop_spice.engines.relaxation import Relaxation
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.relaxation import Relaxation
 from eqprop_spice.rules.base import AbstractRule, Estimate, free_slopes
 
 

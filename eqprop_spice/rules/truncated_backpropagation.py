@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from eqprop_spice.relaxation import Relaxation
+from eqprop_spice.engines.relaxation import Relaxation
 from eqprop_spice.rules.backpropagation import AbstractTruncated
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
+from eqprop_spice.engines.relaxation import Relaxation
 from eqprop_spice.phases import AbstractPhase, Nudge
-from eqprop_spice.relaxation import Relaxation
 
 Params = Mapping[str, Array]
 

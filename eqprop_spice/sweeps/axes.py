@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import tomli_w
 
-from eqprop_spice.components import suggestion
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.experiment import Experiment
+from eqprop_spice.experiment.experiment import Experiment
+from eqprop_spice.experiment.kinds import suggestion
 
 ALIASES = {"alpha": "optimizer.learning_rate", "beta": "rule.beta", "start": "seed"}
 """Short names of the axes of the literature."""

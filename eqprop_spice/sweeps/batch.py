@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eqprop_spice.engines.layered import LayeredPlan
+from eqprop_spice.engines.layered.plan import LayeredPlan
 from eqprop_spice.engines.native import Native, plan_for
-from eqprop_spice.experiment import RATE, SEED, Experiment
+from eqprop_spice.experiment.experiment import RATE, SEED, Experiment
 from eqprop_spice.sweeps.cell import (
     UNCONVERGED,
     CellResult,
@@ -26,7 +26,7 @@ from eqprop_spice.sweeps.cell import (
     final_status,
     is_full_batch,
 )
-from eqprop_spice.training import Trainer
+from eqprop_spice.training.trainer import Trainer
 
 BETA = "rule.beta"
 

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from eqprop_spice.errors import ConvergenceError, NetlistError
-from eqprop_spice.experiment import Experiment
-from eqprop_spice.run import has_learned
-from eqprop_spice.training import TrainingState
+from eqprop_spice.experiment.experiment import Experiment
+from eqprop_spice.results.run import has_learned
+from eqprop_spice.training.trainer import TrainingState
 
 Status = Literal["learned", "diverged", "stalled", "unconverged", "crashed"]
 """learned: the goal holds at the end. diverged: a conductance left the positive numbers, or the

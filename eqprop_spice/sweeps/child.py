@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
-from eqprop_spice.experiment import Experiment
+from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.sweeps.batch import BATCHED_KEYS, can_batch, run_batch
 from eqprop_spice.sweeps.cell import CellResult, run_cell, to_bytes
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from eqprop_spice.plots import write_figures
+from eqprop_spice.results.plots import write_figures
 from eqprop_spice.sweeps.summary import START, success
 
 COURSE_DIMS = ("beta", "alpha")

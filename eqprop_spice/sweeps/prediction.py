@@ -18,7 +18,7 @@ import xarray as xr
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.native import Native
 from eqprop_spice.errors import ConvergenceError
-from eqprop_spice.experiment import Experiment
+from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.phases import Force, Free
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal

@@ -18,13 +18,13 @@ from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.experiment import Experiment
+from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.files import locked, new_folder, numbered_folder, write_atomically
-from eqprop_spice.history import UNITS
-from eqprop_spice.run import provenance
+from eqprop_spice.results.run import provenance
 from eqprop_spice.sweeps.axes import Axis, Sweep, sweep_of
 from eqprop_spice.sweeps.batch import can_batch
 from eqprop_spice.sweeps.cell import STATUSES, CellResult, figure_names
+from eqprop_spice.training.history import UNITS
 
 CELLS_PER_CHUNK = 512
 """Most cells that share a file, where cells come in batches; where they come one by one, each has

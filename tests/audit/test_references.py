@@ -11,13 +11,13 @@ from eqprop_spice.audit.references import (
     operating_point,
     sensitivities,
 )
-from eqprop_spice.comparison import compare_layers
 from eqprop_spice.costs.cross_entropy import CrossEntropy
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.diode import PRESETS
 from eqprop_spice.engines.native import Native
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.errors import ConvergenceError
+from eqprop_spice.gradients.comparison import compare_layers
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.convolution import Convolution
 from eqprop_spice.layers.diodes import AntiparallelDiodes
@@ -25,8 +25,8 @@ from eqprop_spice.layers.pooling import AveragePool
 from eqprop_spice.phases import Free
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.network import Network
-from tests.circuits import KIRAZ, Layered
+from eqprop_spice.substrates.resistive import Network
+from tests.references import KIRAZ, Layered
 
 pytestmark = pytest.mark.ngspice
 

@@ -5,13 +5,13 @@ import pytest
 
 from eqprop_spice.audit.case import Case, choose
 from eqprop_spice.audit.variation import vary
+from eqprop_spice.circuits.power import CLASSES
 from eqprop_spice.costs.squared_error import SquaredError
-from eqprop_spice.engines.ngspice import NgSpice
-from eqprop_spice.power import CLASSES
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.network import Network
-from tests.circuits import Layered
+from eqprop_spice.substrates.resistive import Network
+from tests.references import Layered
 
 pytestmark = pytest.mark.ngspice
 

@@ -8,17 +8,17 @@ import pytest
 
 from eqprop_spice.audit.case import Case
 from eqprop_spice.audit.report import OK, Audit, audit
-from eqprop_spice.builder import CircuitBuilder
+from eqprop_spice.circuits.builder import CircuitBuilder
+from eqprop_spice.circuits.groups import GROUND
 from eqprop_spice.constraints.box import Box
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.resistor import Resistor
-from eqprop_spice.engines.ngspice import NgSpice
-from eqprop_spice.groups import GROUND
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.phases import Force, Free
 from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
-from eqprop_spice.substrates.network import Network
-from tests.circuits import KIRAZ, Layered
+from eqprop_spice.substrates.resistive import Network
+from tests.references import KIRAZ, Layered
 
 pytestmark = [pytest.mark.ngspice]
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from eqprop_spice.cli import main
-from eqprop_spice.experiment import Experiment
-from eqprop_spice.run import train
+from eqprop_spice.experiment.experiment import Experiment
+from eqprop_spice.results.run import train
 from eqprop_spice.sweeps.axes import sweep_of
 from eqprop_spice.sweeps.store import Store
 

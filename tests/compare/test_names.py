@@ -1,8 +1,8 @@
 import pytest
 
 from eqprop_spice.compare.names import REFERENCE, RULES, chosen
-from eqprop_spice.components import build
 from eqprop_spice.errors import ConfigError
+from eqprop_spice.experiment.kinds import build
 from eqprop_spice.rules.base import AbstractRule
 
 

@@ -5,7 +5,7 @@ import pytest
 from eqprop_spice.compare.names import RULES
 from eqprop_spice.compare.plan import comparison_of, is_comparison
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.experiment import Experiment
+from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.sweeps.axes import sweep_of
 
 EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"

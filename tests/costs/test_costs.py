@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from eqprop_spice.costs.cross_entropy import CrossEntropy
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.errors import ConfigError
-from tests.circuits import central_difference
+from tests.references import central_difference
 
 DIFFERENCE = 1e-7
 """Absolute error of a central difference of order-one costs with steps of 1e-5: 1e-10 in

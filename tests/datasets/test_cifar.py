@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eqprop_spice.components import build
 from eqprop_spice.datasets.cifar import AbstractCifar, Cifar10, Cifar100, read_records
 from eqprop_spice.datasets.images import FOLDER_VARIABLE
 from eqprop_spice.errors import ConfigError
+from eqprop_spice.experiment.kinds import build
 from tests.datasets.files import archive, md5, records
 
 ROUNDING = 1e-12

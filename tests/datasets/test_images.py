@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eqprop_spice.components import build, component_names
 from eqprop_spice.datasets.images import FOLDER_VARIABLE, AbstractImages
+from eqprop_spice.experiment.kinds import build, component_names
 
 KINDS = {
     "mnist.Mnist",

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eqprop_spice.components import build
 from eqprop_spice.datasets.images import FOLDER_VARIABLE
 from eqprop_spice.datasets.mnist import Mnist
 from eqprop_spice.errors import ConfigError
+from eqprop_spice.experiment.kinds import build
 from tests.datasets.files import write_idx
 
 

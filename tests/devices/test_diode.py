@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eqprop_spice.devices.diode import PRESETS, Shockley
 from eqprop_spice.errors import ConfigError
-from tests.circuits import diode_law
+from tests.references import diode_law
 
 NGSPICE = 1e-9
 """Relative error against ngspice with reltol 1e-10: its last Newton step, squared, and sixteen

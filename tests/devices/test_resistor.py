@@ -6,7 +6,7 @@ import pytest
 
 from eqprop_spice.devices.resistor import FixedResistor, Resistor
 from eqprop_spice.errors import NetlistError
-from tests.circuits import central_difference
+from tests.references import central_difference
 
 DERIVATIVE = 1e-9
 """Relative error of a central difference of a parabola: rounding alone."""

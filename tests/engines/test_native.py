@@ -10,28 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.convergence import random_circuit, try_networks
-from eqprop_spice.circuit import Circuit
+from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.diode import PRESETS, Shockley
-from eqprop_spice.engines.general import GeneralPlan
-from eqprop_spice.engines.guarded import GuardedPlan
-from eqprop_spice.engines.layered import LayeredPlan
-from eqprop_spice.engines.layered_network import build_network
-from eqprop_spice.engines.layered_nodes import (
+from eqprop_spice.engines.general.plan import GeneralPlan
+from eqprop_spice.engines.layered.equations import build_network
+from eqprop_spice.engines.layered.guarded import GuardedPlan
+from eqprop_spice.engines.layered.nodes import (
     DiodeSlot,
     diode_currents,
     rough_solution,
     solve_nodes,
 )
+from eqprop_spice.engines.layered.plan import LayeredPlan
 from eqprop_spice.engines.native import Native, plan_for
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense
 from eqprop_spice.layers.diodes import AntiparallelDiodes, Rectifier
 from eqprop_spice.phases import Force, Free, Spring, constant_nudge
-from tests.circuits import KIRAZ, Layered, bisect, diode_law
+from tests.references import KIRAZ, Layered, bisect, diode_law
 
 REFERENCE = 2e-11
 """Largest voltage difference [V] to the Newton method of the tests, which stops at steps of 1e-14

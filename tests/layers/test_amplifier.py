@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.circuits.reciprocity import reciprocity_weights
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense
 from eqprop_spice.phases import Free
-from eqprop_spice.reciprocity import reciprocity_weights
-from tests.circuits import Kind
+from tests.references import Kind
 
 LINEAR = 1e-10
 """Relative error of a linear circuit's voltages: rounding."""

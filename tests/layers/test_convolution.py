@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from eqprop_spice.circuit import Circuit
+from eqprop_spice.circuits.circuit import Circuit
+from eqprop_spice.circuits.power import absorbed_powers, co_contents
+from eqprop_spice.circuits.reciprocity import branch_weights, reciprocity_weights
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.engines.base import AbstractEngine
-from eqprop_spice.engines.general import GeneralPlan
-from eqprop_spice.engines.general_equations import structure_of
-from eqprop_spice.engines.layered import LayeredPlan
+from eqprop_spice.engines.general.equations import structure_of
+from eqprop_spice.engines.general.plan import GeneralPlan
+from eqprop_spice.engines.layered.plan import LayeredPlan
 from eqprop_spice.engines.native import Native, plan_for
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import AbstractLayer, layered_circuit
@@ -23,13 +25,11 @@ from eqprop_spice.layers.dense import Dense
 from eqprop_spice.layers.diodes import AntiparallelDiodes
 from eqprop_spice.layers.pooling import AveragePool
 from eqprop_spice.phases import Force, Free, Spring
-from eqprop_spice.power import absorbed_powers, co_contents
-from eqprop_spice.reciprocity import branch_weights, reciprocity_weights
 from eqprop_spice.rules.base import AbstractRule
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.network import Network
-from tests.circuits import KIRAZ, central_difference
+from eqprop_spice.substrates.resistive import Network
+from tests.references import KIRAZ, central_difference
 
 NGSPICE = 1e-9
 """Largest voltage difference [V] to ngspice at reltol 1e-10; the error is ngspice's, 1e-10 V."""

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense
 from eqprop_spice.layers.diodes import AntiparallelDiodes, Rectifier
 from eqprop_spice.phases import Free
-from tests.circuits import KIRAZ
+from tests.references import KIRAZ
 
 KNEE = 0.7
 """Voltage [V] that a diode of 1 uA and N = 2 takes at 1 A and less: 2 vt ln(1e6) = 0.71 V."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eqprop_spice.engines.native import Native
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense

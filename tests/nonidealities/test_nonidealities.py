@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.experiment import Experiment
-from eqprop_spice.netlists import trained_netlists
+from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.phases import Free
-from eqprop_spice.run import train
-from eqprop_spice.spice.netlist import netlist
+from eqprop_spice.results.netlists import trained_netlists
+from eqprop_spice.results.run import train
+from eqprop_spice.spice.writer import netlist
 from eqprop_spice.sweeps.batch import run_batch
 from eqprop_spice.sweeps.cell import run_cell
 

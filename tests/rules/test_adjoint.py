@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from eqprop_spice.costs.squared_error import SquaredError
-from eqprop_spice.engines.general import GeneralPlan
+from eqprop_spice.engines.general.plan import GeneralPlan
 from eqprop_spice.engines.native import Native
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.phases import Free
 from eqprop_spice.rules.adjoint import Adjoint
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.network import Network
-from tests.circuits import Kind, Layered, central_difference
+from eqprop_spice.substrates.resistive import Network
+from tests.references import Kind, Layered, central_difference
 
 DIFFERENCE = 1e-6
 """Relative error of central differences with relative steps of 1e-5: truncation 1e-10 times the

@@ -5,22 +5,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eqprop_spice.circuits.power import co_contents
+from eqprop_spice.circuits.reciprocity import branch_weights
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.native import Native
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.experiment import Experiment
-from eqprop_spice.netlists import trained_netlists
+from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.phases import Force, Free
-from eqprop_spice.power import co_contents
-from eqprop_spice.reciprocity import branch_weights
+from eqprop_spice.results.netlists import trained_netlists
 from eqprop_spice.rules.adjoint import Adjoint
 from eqprop_spice.rules.base import AbstractRule
 from eqprop_spice.rules.contrastive_learning import ContrastiveLearning
 from eqprop_spice.rules.coupled_learning import CoupledLearning
-from eqprop_spice.substrates.network import Network
-from tests.circuits import Kind, Layered, central_difference, run_ngspice
+from eqprop_spice.substrates.resistive import Network
+from tests.references import Kind, Layered, central_difference, run_ngspice
 
 pytestmark = pytest.mark.ngspice
 

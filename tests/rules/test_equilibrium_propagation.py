@@ -6,20 +6,20 @@ import functools
 import numpy as np
 import pytest
 
+from eqprop_spice.circuits.power import co_contents
+from eqprop_spice.circuits.reciprocity import branch_weights
 from eqprop_spice.costs.base import AbstractCost
 from eqprop_spice.costs.cross_entropy import CrossEntropy
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.engines.native import Native
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.errors import ConfigError, NetlistError
 from eqprop_spice.phases import Force, Free, Spring
-from eqprop_spice.power import co_contents
-from eqprop_spice.reciprocity import branch_weights
 from eqprop_spice.rules.base import Estimate
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.network import Network
-from tests.circuits import Kind, Layered, central_difference, reflection_of
+from eqprop_spice.substrates.resistive import Network
+from tests.references import Kind, Layered, central_difference, reflection_of
 
 pytestmark = pytest.mark.ngspice
 

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from eqprop_spice.builder import CircuitBuilder
+from eqprop_spice.circuits.builder import CircuitBuilder
+from eqprop_spice.circuits.groups import GROUND
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.native import Native
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.groups import GROUND
 from eqprop_spice.rules.adjoint import Adjoint
 from eqprop_spice.rules.power_computation import PowerComputation
-from eqprop_spice.substrates.network import Network
-from tests.circuits import Layered, absorbed_powers
+from eqprop_spice.substrates.resistive import Network
+from tests.references import Layered, absorbed_powers
 
 TRUNCATION = 1e-3
 """Relative error of one-sided differences with relative steps of 1e-5, a nudge of 1e-6 S, and

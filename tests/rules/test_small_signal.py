@@ -5,18 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from eqprop_spice.builder import CircuitBuilder
+from eqprop_spice.circuits.builder import CircuitBuilder
+from eqprop_spice.circuits.groups import GROUND
 from eqprop_spice.costs.base import AbstractCost
 from eqprop_spice.costs.cross_entropy import CrossEntropy
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.resistor import Resistor
-from eqprop_spice.engines.ngspice import NgSpice
-from eqprop_spice.groups import GROUND
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.phases import Force, Free
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.network import Network
-from tests.circuits import KIRAZ, Kind, Layered, central_difference
+from eqprop_spice.substrates.resistive import Network
+from tests.references import KIRAZ, Kind, Layered, central_difference
 
 pytestmark = pytest.mark.ngspice
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from eqprop_spice.circuit import Circuit
+from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.engines.base import AbstractEngine
-from eqprop_spice.engines.general import GeneralPlan
+from eqprop_spice.engines.general.plan import GeneralPlan
 from eqprop_spice.engines.native import Native
-from eqprop_spice.engines.ngspice import NgSpice
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense
@@ -17,8 +17,8 @@ from eqprop_spice.phases import Free
 from eqprop_spice.rules.adjoint import Adjoint
 from eqprop_spice.rules.recurrent_backpropagation import RecurrentBackpropagation
 from eqprop_spice.rules.truncated_backpropagation import TruncatedBackpropagation
-from eqprop_spice.substrates.network import Network
-from tests.circuits import Layered, central_difference
+from eqprop_spice.substrates.resistive import Network
+from tests.references import Layered, central_difference
 
 DIFFERENCE = 1e-5
 """Relative error of central differences with relative steps of 1e-4."""

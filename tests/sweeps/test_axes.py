@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.experiment import Experiment
+from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.sweeps.axes import sweep_of
 
 BASE = """

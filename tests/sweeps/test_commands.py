@@ -6,7 +6,7 @@ import pytest
 
 from eqprop_spice.cli import main
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.experiment import Experiment
+from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.sweeps import commands
 from eqprop_spice.sweeps.execute import connected
 from eqprop_spice.sweeps.store import Store

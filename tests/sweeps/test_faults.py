@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.experiment import Experiment
+from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.sweeps.axes import Sweep, sweep_of
 from eqprop_spice.sweeps.cell import run_cell
 from eqprop_spice.sweeps.store import Store
@@ -51,7 +51,7 @@ if "eqprop_spice.sweeps.child" in sys.orig_argv:
     real = cell.run_cell
 
     def crash():
-        from eqprop_spice.spice.library import Session
+        from eqprop_spice.spice.session import Session
         # A source that is both constant and external makes libngspice 39 follow a null pointer.
         Session.get().load(["* crash", "i1 0 a dc 0 external", "r1 a 0 1", ".end"])
         Session.get().command("op")

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eqprop_spice.experiment import Experiment
+from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.sweeps.prediction import (
     can_predict,
     curvature,

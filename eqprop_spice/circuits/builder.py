@@ -1,0 +1,245 @@
+"""Circuits under construction: nodes and devices are collected by name, then checked as a whole."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from eqprop_spice.circuits.circuit import Circuit, components
+from eqprop_spice.circuits.groups import (
+    GROUND,
+    Amplifiers,
+    Group,
+    Pairs,
+    Patches,
+    Product,
+    Shared,
+    Sources,
+)
+from eqprop_spice.devices.base import AbstractTwoTerminal
+from eqprop_spice.errors import NetlistError
+
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
+"""What a name may be. ngspice executes what follows a newline in a name: nothing else may pass."""
+
+
+RESERVED_NAMES = frozenset({"ac", "all", "alli", "allv", "ally"})
+"""Node names that ngspice takes for a keyword or for a list of vectors."""
+
+
+def check_name(name: str, what: str) -> str:
+    """Return the name if it is safe in a netlist.
+
+    Raises:
+        NetlistError: If it is not lower-case letters, digits and underscores.
+    """
+    if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
+        raise NetlistError(
+            f"The {what} name {name!r} is not allowed; names match [a-z][a-z0-9_]*, because "
+            "ngspice runs commands hidden in other names."
+        )
+    return name
+
+
+class CircuitBuilder:
+    """Collects nodes and devices, and checks them once they are a circuit."""
+
+    def __init__(self) -> None:
+        """Start with ground alone."""
+        self._node_names: list[str] = ["0"]
+        self._node_indices: dict[str, int] = {"0": GROUND, "gnd": GROUND}
+        self._sources: list[Sources] = []
+        self._amplifiers: list[Amplifiers] = []
+        self._groups: list[Group] = []
+        self._names: set[str] = set()
+
+    def add_node(self, name: str) -> int:
+        """Add a node and return its index."""
+        check_name(name, "node")
+        if name in RESERVED_NAMES:
+            raise NetlistError(f"Node '{name}' has a name that ngspice reserves; choose another.")
+        if name in self._node_indices:
+            raise NetlistError(f"Node '{name}' exists already; node names are unique.")
+        self._node_indices[name] = len(self._node_names)
+        self._node_names.append(name)
+        return self._node_indices[name]
+
+    def add_nodes(self, prefix: str, count: int) -> Int[np.ndarray, " node"]:
+        """Add nodes `prefix_0`, `prefix_1`, ... and return their indices."""
+        if count < 1:
+            raise NetlistError(f"'{prefix}' would have {count} nodes; it needs at least one.")
+        return np.array([self.add_node(f"{prefix}_{i}") for i in range(count)])
+
+    def _claim(self, name: str) -> str:
+        check_name(name, "group")
+        if name in self._names:
+            raise NetlistError(f"Group '{name}' exists already; group names are unique.")
+        for other in self._names:
+            short, long = sorted((name, other), key=len)
+            if re.fullmatch(rf"{short}(_\d+)+", long):
+                raise NetlistError(
+                    f"Groups '{short}' and '{long}' could give two devices one name, since a "
+                    f"device is named by its group and its number; rename '{long}'."
+                )
+        self._names.add(name)
+        return name
+
+    def add_inputs(
+        self, name: str, nodes: Sequence[int] | np.ndarray, columns: np.ndarray, scale: float = 1.0
+    ) -> None:
+        """Hold nodes at `scale` times the given columns of the input vector."""
+        nodes = np.asarray(nodes, int)
+        scales = np.full(len(nodes), float(scale))
+        self._sources.append(Sources(self._claim(name), nodes, np.asarray(columns, int), scales))
+
+    def add_constants(
+        self, name: str, nodes: Sequence[int] | np.ndarray, voltages: Iterable[float]
+    ) -> None:
+        """Hold nodes at constant voltages [V]."""
+        nodes = np.asarray(nodes, int)
+        scales = np.asarray(list(voltages), float)
+        if not np.isfinite(scales).all():
+            raise NetlistError(f"Source group '{name}' has a voltage that is not finite.")
+        self._sources.append(Sources(self._claim(name), nodes, np.full(len(nodes), -1), scales))
+
+    def add_amplifiers(
+        self, name: str, inputs: np.ndarray, outputs: np.ndarray, gain: float, reflection: float
+    ) -> None:
+        """Drive each output node at gain times its input; draw reflection times its current."""
+        for what, value in (("gain", gain), ("reflection", reflection)):
+            if not np.isfinite(value) or value == 0:
+                raise NetlistError(
+                    f"Amplifier group '{name}' has {what} {value}; it must be finite, not zero."
+                )
+        count = len(inputs)
+        self._amplifiers.append(
+            Amplifiers(
+                self._claim(name),
+                np.asarray(inputs, int),
+                np.asarray(outputs, int),
+                np.full(count, float(gain)),
+                np.full(count, float(reflection)),
+            )
+        )
+
+    def add_dense(
+        self, name: str, device: AbstractTwoTerminal, first: np.ndarray, second: np.ndarray
+    ) -> None:
+        """Connect every node of `first` to every node of `second`."""
+        layout = Product(np.asarray(first, int), np.asarray(second, int))
+        self._groups.append(Group(self._claim(name), device, layout))
+
+    def add_pairs(
+        self,
+        name: str,
+        device: AbstractTwoTerminal,
+        first: np.ndarray | Sequence[int],
+        second: np.ndarray | Sequence[int],
+    ) -> None:
+        """Connect `first[i]` to `second[i]`."""
+        layout = Pairs(np.asarray(first, int), np.asarray(second, int))
+        if len(layout.first) != len(layout.second):
+            raise NetlistError(f"Group '{name}' has lists of nodes of different lengths.")
+        self._groups.append(Group(self._claim(name), device, layout))
+
+    def add_patches(
+        self,
+        name: str,
+        device: AbstractTwoTerminal,
+        first: Int[np.ndarray, "row patch"],
+        second: Int[np.ndarray, "column patch"],
+        *,
+        shared: bool = False,
+    ) -> None:
+        """Connect every row of a patch to every column of it, in every patch.
+
+        Args:
+            name: Name of the group.
+            device: The device law.
+            first: The rows of every patch.
+            second: The columns of every patch.
+            shared: Whether the patches have the same parameters.
+        """
+        if first.shape[1] != second.shape[1]:
+            raise NetlistError(
+                f"Group '{name}' has {first.shape[1]} patches of first nodes and "
+                f"{second.shape[1]} of second ones; give both the same number."
+            )
+        kind = Shared if shared else Patches
+        layout = kind(first.ravel().astype(int), second.ravel().astype(int), first.shape[1])
+        self._groups.append(Group(self._claim(name), device, layout))
+
+    def build(
+        self, output_nodes: Sequence[tuple[int, int]] | np.ndarray, *, num_inputs: int
+    ) -> Circuit:
+        """Check what was collected and return it as a circuit.
+
+        Raises:
+            NetlistError: If a node is held twice, floats, or an output is not a free node.
+        """
+        outputs = np.asarray(output_nodes, int).reshape(-1, 2)
+        circuit = Circuit(
+            tuple(self._node_names),
+            tuple(self._sources),
+            tuple(self._amplifiers),
+            tuple(self._groups),
+            outputs,
+            num_inputs,
+        )
+        _check_circuit(circuit)
+        return circuit
+
+
+def _check_circuit(circuit: Circuit) -> None:
+    """Refuse circuits whose operating point is not defined."""
+    names = circuit.node_names
+    held = np.concatenate([circuit.fixed_nodes, circuit.follower_nodes])
+    nodes, counts = np.unique(held, return_counts=True)
+    if (counts > 1).any():
+        raise NetlistError(f"Node '{names[nodes[counts > 1][0]]}' is held by two sources.")
+    if not circuit.trainable_groups:
+        raise NetlistError("The circuit has no resistors; add at least one dense layer.")
+    if circuit.num_outputs == 0:
+        raise NetlistError("The circuit has no outputs.")
+    free = set(circuit.free_nodes.tolist())
+    for a in circuit.amplifiers:
+        for node in a.inputs.tolist():
+            if node not in free:
+                raise NetlistError(
+                    f"The input of amplifier group '{a.name}', node '{names[node]}', is not free; "
+                    "put a resistive layer before the amplifier."
+                )
+    for plus, minus in circuit.output_nodes.tolist():
+        if plus == GROUND:
+            raise NetlistError(
+                "The positive node of an output is ground; swap the two nodes of that output."
+            )
+        for node in (plus, minus):
+            if node not in free and node != GROUND:
+                raise NetlistError(
+                    f"Output node '{names[node]}' is held by a source or an amplifier; a nudging "
+                    "current would have no effect. End the circuit with a resistive layer."
+                )
+    for s in circuit.sources:
+        if (s.columns >= circuit.num_inputs).any():
+            raise NetlistError(
+                f"Source group '{s.name}' follows input {int(s.columns.max())}, but there are "
+                f"{circuit.num_inputs} inputs."
+            )
+    models: dict[str, str] = {}
+    for card in filter(None, (group.device.model_card() for group in circuit.groups)):
+        name = card.split()[1]
+        if models.setdefault(name, card) != card:
+            raise NetlistError(
+                f"Two different diodes have the model name '{name}', and ngspice would take one "
+                "for both; give them different names."
+            )
+    label = components(circuit, through_fixed=True)
+    anchored = set(label[held].tolist())
+    for node in sorted(free):
+        if int(label[node]) not in anchored:
+            raise NetlistError(
+                f"Node '{names[node]}' floats: no path of devices leads from it to a source, an "
+                "amplifier output or ground. Connect it or remove it."
+            )

@@ -1,0 +1,379 @@
+"""The flat description of a circuit that every engine reads: groups of like devices on nodes.
+
+Every node is one of three kinds. *Fixed* nodes are ground and those held by a voltage source.
+*Followers* are amplifier outputs, whose voltage is a gain times that of another node (plus an
+offset). All others
+are *free*: their voltages u are the unknowns, and every node voltage is $v = S u + b$. Kirchhoff's
+current law at the free nodes reads $f(u) = R^T i(v) - I = 0$, where $i$ are the currents that leave
+the nodes through two-terminal devices and R holds 1 for a free node and the reflection kappa for a
+follower, since an amplifier draws kappa times its output current at its input.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from eqprop_spice.arrays import Array
+from eqprop_spice.circuits.groups import GROUND, Amplifiers, Group, Product, Sources, add_at
+from eqprop_spice.errors import NetlistError
+
+CLAMP_GROUP = "_clamp"
+"""Name of the sources that clamp the outputs; no group of a user starts with an underscore."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Circuit:
+    """Groups of like devices on numbered nodes; built by `CircuitBuilder`.
+
+    Attributes:
+        node_names: Name of every node; node 0 is ground.
+        sources: Voltage sources by group.
+        amplifiers: Bidirectional amplifiers by group.
+        groups: Two-terminal devices by group.
+        output_nodes: Positive and negative node of every output, `output 2`.
+        num_inputs: Length of an input vector.
+    """
+
+    node_names: tuple[str, ...]
+    sources: tuple[Sources, ...]
+    amplifiers: tuple[Amplifiers, ...]
+    groups: tuple[Group, ...]
+    output_nodes: Int[np.ndarray, "output two"]
+    num_inputs: int
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes, ground included."""
+        return len(self.node_names)
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of outputs."""
+        return len(self.output_nodes)
+
+    @functools.cached_property
+    def fixed_nodes(self) -> Int[np.ndarray, " fixed"]:
+        """Ground and the nodes held by sources, in the order of the sources."""
+        return np.concatenate([[GROUND], *(s.nodes for s in self.sources)]).astype(int)
+
+    @functools.cached_property
+    def follower_nodes(self) -> Int[np.ndarray, " follower"]:
+        """The output nodes of the amplifiers."""
+        return np.concatenate([np.zeros(0, int), *(a.outputs for a in self.amplifiers)])
+
+    @functools.cached_property
+    def free_nodes(self) -> Int[np.ndarray, " free"]:
+        """The nodes whose voltages are the unknowns."""
+        held = np.zeros(self.num_nodes, bool)
+        held[self.fixed_nodes] = True
+        held[self.follower_nodes] = True
+        return np.flatnonzero(~held)
+
+    @functools.cached_property
+    def is_fixed(self) -> np.ndarray:
+        """Whether each node is ground or held by a source."""
+        fixed = np.zeros(self.num_nodes, bool)
+        fixed[self.fixed_nodes] = True
+        return fixed
+
+    @functools.cached_property
+    def clamped_nodes(self) -> Int[np.ndarray, " clamped"]:
+        """The nodes that a clamp of the outputs holds, ground aside, in ascending order."""
+        return np.unique(self.output_nodes[self.output_nodes != GROUND])
+
+    @functools.cached_property
+    def clamped(self) -> "Circuit":
+        """This circuit with a voltage source at every output node, fed by further inputs."""
+        nodes = self.clamped_nodes
+        columns = self.num_inputs + np.arange(len(nodes))
+        clamps = Sources(CLAMP_GROUP, nodes, columns, np.ones(len(nodes)))
+        return dataclasses.replace(
+            self,
+            sources=(*self.sources, clamps),
+            num_inputs=self.num_inputs + len(nodes),
+        )
+
+    @functools.cached_property
+    def trainable_groups(self) -> tuple[Group, ...]:
+        """The groups that have parameters."""
+        return tuple(g for g in self.groups if g.device.trainable)
+
+    @functools.cached_property
+    def linear_groups(self) -> tuple[Group, ...]:
+        """The groups that obey Ohm's law, whether they have parameters or not."""
+        return tuple(g for g in self.groups if g.device.linear)
+
+    @functools.cached_property
+    def nonlinear_groups(self) -> tuple[Group, ...]:
+        """The groups that do not obey Ohm's law."""
+        return tuple(g for g in self.groups if not g.device.linear)
+
+    def node_conductances(self, params: Mapping[str, Array]) -> Float[np.ndarray, " node"]:
+        """Return the sum of the conductances of all resistors at every node [S]."""
+        total = np.zeros(self.num_nodes)
+        for group in self.linear_groups:
+            wiring = group.layout.wiring
+            sums = wiring.conductance_sums(np.asarray(group.conductances(params), float))
+            add_at(total, wiring.first, sums[0])
+            add_at(total, wiring.second, sums[1])
+        return total
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each group's conductances [S] by group name."""
+        return {g.name: g.layout.shape for g in self.trainable_groups}
+
+    def check_parameters(self, params: Mapping[str, Array]) -> None:
+        """Refuse conductances that no resistor has.
+
+        Raises:
+            NetlistError: If a group is missing or unknown, has another shape, or holds a value
+                that is not finite and positive.
+        """
+        shapes = self.parameter_shapes()
+        for name in params:
+            if name not in shapes:
+                raise NetlistError(
+                    f"The circuit has no group '{name}'; its trainable groups are {list(shapes)}."
+                )
+        for name, shape in shapes.items():
+            if name not in params:
+                raise NetlistError(f"Group '{name}' has no conductances; expected shape {shape}.")
+            values = np.asarray(params[name])
+            if values.shape != shape:
+                raise NetlistError(
+                    f"Group '{name}' has conductances of shape {values.shape}; expected {shape}."
+                )
+            with np.errstate(divide="ignore", over="ignore"):
+                good = np.isfinite(values) & (values > 0) & np.isfinite(1.0 / values)
+            if not good.all():
+                where = np.unravel_index(int(np.argmin(good)), shape)
+                index = ", ".join(str(int(i)) for i in where)
+                raise NetlistError(
+                    f"Resistor '{name}[{index}]' has conductance {float(values[where])} S; "
+                    "conductances must be finite and positive. "
+                    "Add a Box constraint or lower the learning rate."
+                )
+
+    def check_inputs(self, inputs: Float[Array, "batch input"]) -> None:
+        """Refuse inputs of another length, or not finite.
+
+        Raises:
+            NetlistError: If so.
+        """
+        inputs = np.asarray(inputs)
+        if inputs.ndim != 2 or inputs.shape[1] != self.num_inputs:
+            raise NetlistError(
+                f"Inputs have shape {inputs.shape}; this circuit expects "
+                f"(batch, {self.num_inputs}) voltages."
+            )
+        if not np.isfinite(inputs).all():
+            row, column = np.argwhere(~np.isfinite(inputs))[0]
+            raise NetlistError(f"Input {column} of sample {row} is not a finite voltage.")
+
+    def fixed_voltages(self, inputs: Float[Array, "batch input"]) -> Float[Array, "batch fixed"]:
+        """Return the voltages of `fixed_nodes` [V]."""
+        xp = inputs.__array_namespace__()
+        batch = inputs.shape[0]
+        parts = [xp.zeros((batch, 1))]
+        for s in self.sources:
+            if len(s.nodes):
+                values = xp.where(s.columns >= 0, inputs[:, s.columns], 1.0) * s.scales
+                parts.append(values)
+        return xp.concatenate(parts, axis=1)
+
+    def node_voltages(
+        self, free: Float[Array, "batch free"], inputs: Float[Array, "batch input"]
+    ) -> Float[Array, "batch node"]:
+        """Return the voltages of all nodes from those of the free ones [V]."""
+        xp = free.__array_namespace__()
+        voltages = xp.zeros((free.shape[0], self.num_nodes))
+        voltages = _set_at(voltages, self.fixed_nodes, self.fixed_voltages(inputs))
+        voltages = _set_at(voltages, self.free_nodes, free)
+        for a in self.amplifiers:
+            driven = a.gains * (voltages[:, a.inputs] + a.offsets)
+            voltages = _set_at(voltages, a.outputs, driven)
+        return voltages
+
+    def voltage_changes(self, free: Float[Array, "batch free"]) -> Float[Array, "batch node"]:
+        """Return how all nodes move when the free nodes move and the sources do not [V]."""
+        xp = free.__array_namespace__()
+        changes = _set_at(xp.zeros((free.shape[0], self.num_nodes)), self.free_nodes, free)
+        for a in self.amplifiers:
+            changes = _set_at(changes, a.outputs, a.gains * changes[:, a.inputs])
+        return changes
+
+    def outputs(self, voltages: Float[Array, "batch node"]) -> Float[Array, "batch output"]:
+        """Return the output voltages, positive minus negative node [V]."""
+        return voltages[:, self.output_nodes[:, 0]] - voltages[:, self.output_nodes[:, 1]]
+
+    def leaving_currents(
+        self, params: Mapping[str, Array], voltages: Float[Array, "batch node"]
+    ) -> Float[Array, "batch node"]:
+        """Return the current that leaves each node through two-terminal devices [A]."""
+        total = voltages.__array_namespace__().zeros(voltages.shape)
+        for group in self.groups:
+            layout = group.layout
+            if group.device.trainable:
+                first, second = layout.linear_currents(voltages, params[group.name])
+                total = add_at(total, layout.first, first)
+                total = add_at(total, layout.second, second)
+            else:
+                one, two = layout.pairs()
+                current = group.device.current(voltages[:, one] - voltages[:, two])
+                total = add_at(total, one, current)
+                total = add_at(total, two, -current)
+        return total
+
+    def reflect(self, leaving: Float[Array, "batch node"]) -> Float[Array, "batch free"]:
+        """Return $R^T i$: add kappa times each amplifier's output current at its input [A]."""
+        for a in self.amplifiers:
+            leaving = add_at(leaving, a.inputs, a.reflections * leaving[:, a.outputs])
+        return leaving[:, self.free_nodes]
+
+    def injected_currents(
+        self, currents: Float[Array, "batch output"]
+    ) -> Float[Array, "batch node"]:
+        """Return the current injected into each node by sources at the outputs [A]."""
+        total = currents.__array_namespace__().zeros((currents.shape[0], self.num_nodes))
+        total = add_at(total, self.output_nodes[:, 0], currents)
+        return add_at(total, self.output_nodes[:, 1], -currents)
+
+    def residual(
+        self,
+        params: Mapping[str, Array],
+        voltages: Float[Array, "batch node"],
+        injected: Float[Array, "batch output"],
+    ) -> Float[Array, "batch free"]:
+        """Return the sum of currents leaving each free node [A]; zero at an operating point.
+
+        Args:
+            params: Conductances [S] by group name.
+            voltages: All node voltages [V].
+            injected: Current into each output [A], a spring's included.
+        """
+        leaving = self.leaving_currents(params, voltages) - self.injected_currents(injected)
+        return self.reflect(leaving)
+
+    def linearized_residual(
+        self,
+        params: Mapping[str, Array],
+        voltages: Float[Array, "batch node"],
+        changes: Float[Array, "batch node"],
+        injected: Float[Array, "batch output"],
+    ) -> Float[Array, "batch free"]:
+        r"""Return $J\,\delta u - \delta I$ at an operating point [A]; zero for its response.
+
+        Args:
+            params: Conductances [S] by group name.
+            voltages: All node voltages at the operating point [V].
+            changes: Small change of all node voltages [V].
+            injected: Small current into each output [A].
+        """
+        total = -self.injected_currents(injected)
+        for group in self.groups:
+            layout = group.layout
+            if group.device.trainable:
+                first, second = layout.linear_currents(changes, params[group.name])
+                total = add_at(total, layout.first, first)
+                total = add_at(total, layout.second, second)
+            else:
+                one, two = layout.pairs()
+                slope = group.device.conductance(voltages[:, one] - voltages[:, two])
+                current = slope * (changes[:, one] - changes[:, two])
+                total = add_at(total, one, current)
+                total = add_at(total, two, -current)
+        return self.reflect(total)
+
+    def current_scale(
+        self,
+        params: Mapping[str, Array],
+        voltages: Float[Array, "batch node"],
+        injected: Float[Array, "batch output"],
+        *,
+        voltage_floor: float = 0.0,
+    ) -> Float[Array, "batch free"]:
+        """Return a bound on the currents that meet in each free node [A].
+
+        The residual of a solution in floating point is rounding relative to this scale.
+
+        Args:
+            params: Conductances [S] by group name.
+            voltages: All node voltages [V].
+            injected: Current into each output [A].
+            voltage_floor: Drop that every device counts with at least [V], so that a circuit at
+                rest has a scale too.
+        """
+        magnitude = np.zeros(voltages.shape)
+        for group in self.groups:
+            layout = group.layout.wiring
+            if group.device.linear:
+                # g (|a| + |b|) per branch is 2 g |a|, less what flows from |a| to |b|.
+                g = np.asarray(group.conductances(params))
+                size = np.abs(voltages)
+                ends = (layout.first, layout.second)
+                flows, sums = layout.linear_currents(size, g), layout.conductance_sums(g)
+                for nodes, flow, total in zip(ends, flows, sums, strict=True):
+                    most = (2.0 * size[:, nodes] + voltage_floor) * total - flow
+                    add_at(magnitude, nodes, most)
+            else:
+                one, two = layout.pairs()
+                drop = voltages[:, one] - voltages[:, two]
+                current = np.abs(group.device.current(drop))
+                current += voltage_floor * group.device.conductance(drop)
+                add_at(magnitude, one, current)
+                add_at(magnitude, two, current)
+        add_at(magnitude, self.output_nodes[:, 0], np.abs(injected))
+        add_at(magnitude, self.output_nodes[:, 1], np.abs(injected))
+        for a in self.amplifiers:
+            add_at(magnitude, a.inputs, np.abs(a.reflections) * magnitude[:, a.outputs])
+        return magnitude[:, self.free_nodes]
+
+
+def _set_at(array, indices, values):
+    """Return the array with columns replaced."""
+    if isinstance(array, np.ndarray):
+        array[:, indices] = values
+        return array
+    return array.at[:, indices].set(values)
+
+
+def components(
+    circuit: Circuit,
+    *,
+    through_fixed: bool,
+    conducting: Mapping[str, Bool[np.ndarray, "..."]] | None = None,
+) -> Int[np.ndarray, " node"]:
+    """Label the nodes by connected component of the two-terminal devices.
+
+    Args:
+        circuit: The circuit.
+        through_fixed: Whether ground and sources connect what is attached to them.
+        conducting: By group name, which devices connect their nodes; all where not named.
+    """
+    skip = np.zeros(circuit.num_nodes, bool) if through_fixed else circuit.is_fixed
+    edges: list[tuple[np.ndarray, np.ndarray]] = []
+    for group in circuit.groups:
+        layout = group.layout
+        mask = None if conducting is None else conducting.get(group.name)
+        if isinstance(layout, Product) and (mask is None or mask.all()):
+            # A star of each side around one node of the other connects what all pairs connect.
+            first = layout.first[~skip[layout.first]]
+            second = layout.second[~skip[layout.second]]
+            if len(first) and len(second):
+                edges.append((np.full(len(second), first[0]), second))
+                edges.append((first, np.full(len(first), second[0])))
+        else:
+            one, two = layout.pairs()
+            keep = ~(skip[one] | skip[two])
+            if mask is not None:
+                keep &= layout.instance_values(mask).ravel()
+            edges.append((one[keep], two[keep]))
+    one = np.concatenate([e[0] for e in edges]) if edges else np.zeros(0, int)
+    two = np.concatenate([e[1] for e in edges]) if edges else np.zeros(0, int)
+    graph = coo_array((np.ones(len(one)), (one, two)), shape=(circuit.num_nodes,) * 2)
+    return connected_components(graph, directed=False)[1]

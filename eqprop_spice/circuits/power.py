@@ -1,0 +1,116 @@
+r"""Where a circuit's power goes, and its co-content, by class of devices.
+
+The power that a device dissipates is $v\,i$; its co-content is $\int i\,dv$. For a resistor they
+differ by a factor of 2, for a diode or a controlled source by more: operating points are stationary
+points of the weighted co-content (Millar 1951, Cherry and Millar 1951), not of the power.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from eqprop_spice.arrays import Array
+from eqprop_spice.circuits.circuit import Circuit
+from eqprop_spice.circuits.groups import Group, Sources
+
+CLASSES = ("resistors", "diodes", "amplifiers", "shift sources", "input sources", "nudge")
+"""The classes of devices; the first three dissipate, the others deliver."""
+
+
+def absorbed_powers(
+    circuit: Circuit,
+    params: Mapping[str, Array],
+    voltages: Float[Array, "batch node"],
+    injected: Float[Array, "batch output"],
+) -> dict[str, Float[Array, " batch"]]:
+    """Return the power that each class of devices absorbs [W]; what delivers has a minus.
+
+    The currents of sources and amplifiers are those that Kirchhoff's law leaves for them at their
+    own nodes. So the sum over all classes is zero (Tellegen's theorem) as exactly as Kirchhoff's
+    law holds at the free nodes.
+
+    Args:
+        circuit: The circuit.
+        params: Conductances [S] by group name.
+        voltages: All node voltages [V].
+        injected: Current into each output [A], a spring's included.
+    """
+    xp = voltages.__array_namespace__()
+    nothing = xp.zeros(voltages.shape[0])
+    powers: dict[str, Array] = dict.fromkeys(CLASSES, nothing)
+    for group in circuit.groups:
+        if group.device.linear:
+            power = _resistor_power(group, group.conductances(params), voltages)
+            powers["resistors"] = powers["resistors"] + power
+        else:
+            one, two = group.layout.pairs()
+            drop = voltages[:, one] - voltages[:, two]
+            powers["diodes"] = powers["diodes"] + (drop * group.device.current(drop)).sum(1)
+    leaving = circuit.leaving_currents(params, voltages)
+    for a in circuit.amplifiers:
+        drawn = a.reflections * voltages[:, a.inputs] - voltages[:, a.outputs]
+        powers["amplifiers"] = powers["amplifiers"] + (drawn * leaving[:, a.outputs]).sum(1)
+    for group in circuit.sources:
+        kind = "input sources" if _feeds_resistors(circuit, group) else "shift sources"
+        delivered = (voltages[:, group.nodes] * leaving[:, group.nodes]).sum(1)
+        powers[kind] = powers[kind] - delivered
+    powers["nudge"] = -(injected * circuit.outputs(voltages)).sum(1)
+    return powers
+
+
+def _resistor_power(
+    group: Group, conductances: Array, voltages: Float[Array, "batch node"]
+) -> Float[Array, " batch"]:
+    """Return the power of a group of resistors [W], given the conductance of every instance."""
+    layout = group.layout.wiring
+    first, second = layout.linear_currents(voltages, conductances)
+    power = (voltages[:, layout.first] * first).sum(1)
+    return power + (voltages[:, layout.second] * second).sum(1)
+
+
+def _feeds_resistors(circuit: Circuit, sources: Sources) -> bool:
+    """Whether sources feed resistors, as inputs and biases do; those that shift diodes do not."""
+    return any(
+        np.isin(sources.nodes, nodes).any()
+        for group in circuit.linear_groups
+        for nodes in (group.layout.first, group.layout.second)
+    )
+
+
+def co_contents(
+    circuit: Circuit,
+    params: Mapping[str, Array],
+    voltages: Float[Array, "batch node"],
+    injected: Float[Array, "batch output"],
+    *,
+    weights: Mapping[str, Array],
+) -> dict[str, Float[Array, " batch"]]:
+    r"""Return the weighted co-content of each class of devices [W].
+
+    The sum over all classes, $\sum_b \omega_b \Theta_b(\Delta V_b) - \sum_k I_k o_k$, is
+    stationary at an operating point under constant nudging currents, so its derivative by a
+    conductance is the explicit one, $\omega\,\Delta V^2 / 2$. Sources and amplifiers hold no
+    co-content: the former are constraints, the latter are what the weights stand for.
+
+    Args:
+        circuit: The circuit.
+        params: Conductances [S] by group name.
+        voltages: All node voltages [V].
+        injected: Current into each output [A].
+        weights: Reciprocity weight of every branch, by group name.
+    """
+    xp = voltages.__array_namespace__()
+    contents = {"resistors": xp.zeros(voltages.shape[0]), "diodes": xp.zeros(voltages.shape[0])}
+    for group in circuit.groups:
+        omega = xp.broadcast_to(xp.asarray(weights[group.name]), group.layout.wiring.shape)
+        if group.device.linear:
+            # Half the power of weighted resistors, without an array of all their drops.
+            power = _resistor_power(group, omega * group.conductances(params), voltages)
+            contents["resistors"] = contents["resistors"] + 0.5 * power
+        else:
+            one, two = group.layout.pairs()
+            density = group.device.co_content(voltages[:, one] - voltages[:, two])
+            contents["diodes"] = contents["diodes"] + (omega * density).sum(1)
+    contents["nudge"] = -(injected * circuit.outputs(voltages)).sum(1)
+    return contents

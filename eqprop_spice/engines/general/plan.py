@@ -1,0 +1,349 @@
+r"""The general plan: Newton's method on any circuit, with SPICE's limiting of junction voltages.
+
+Every nonlinear branch is linearized at a voltage of its own, $\hat d$, which follows the branch's
+true voltage d in steps that its exponential bears; Kirchhoff's equations hold for the linearized
+branches in every iteration, and for the true ones when $\hat d = d$.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Bool, Float
+from threadpoolctl import threadpool_limits
+
+from eqprop_spice.arrays import Array
+from eqprop_spice.circuits.circuit import Circuit
+from eqprop_spice.circuits.ideal_diodes import has_ideal_diodes
+from eqprop_spice.devices.diode import Shockley
+from eqprop_spice.engines.general.equations import (
+    DENSE_LIMIT,
+    DenseSystem,
+    SparseSystem,
+    Structure,
+    conductance_matrix,
+    structure_of,
+)
+from eqprop_spice.errors import NetlistError
+from eqprop_spice.phases import AbstractPhase, Force, Nudge
+from eqprop_spice.settled import OperatingPoint
+
+MAX_STEPS = 200
+"""Newton steps before a sample is handed to stepping of the junction conductance."""
+
+STEP_TOLERANCE = 1e-9
+"""A full Newton step [V] after which the error, its square over 2 N v_T, is rounding."""
+
+RESIDUAL_TOLERANCE = 1e-9
+"""Largest violation of Kirchhoff's law, relative to the currents that meet in a node, of a sample
+that counts as converged. Solutions are usually at 1e-14."""
+
+STEPPING = (*(10.0**-k for k in range(2, 13)), 0.0)
+"""Conductances across every branch [S] that a stubborn sample is led through: SPICE's gmin
+stepping."""
+
+
+def _limit(device, new, old):
+    r"""Limit a junction's voltage step [V] as SPICE does.
+
+    A step up of a forward-biased junction is taken in its current:
+    $\hat d \leftarrow \hat d + n \ln(1 + \Delta d / n)$ with $n = N v_T$.
+
+    References:
+        Nagel (1975), SPICE2, UCB/ERL M520, section 3.3; ngspice's DEVpnjlim.
+    """
+    if not isinstance(device, Shockley):
+        return new
+    nvt = device.emission_voltage
+    critical = nvt * np.log(nvt / (np.sqrt(2.0) * device.saturation_current))
+    jump = (new > critical) & (np.abs(new - old) > 2.0 * nvt)
+    growth = np.maximum(1.0 + (new - old) / nvt, 0.0)
+    with np.errstate(divide="ignore"):
+        climbing = np.where(growth > 0.0, old + nvt * np.log(growth), critical)
+    starting = nvt * np.log(np.maximum(new, nvt) / nvt)
+    return np.where(jump, np.where(old > 0.0, climbing, starting), new)
+
+
+class _Problem:
+    """The equations of a batch of samples in one phase."""
+
+    def __init__(
+        self,
+        circuit: Circuit,
+        params: Mapping[str, np.ndarray],
+        inputs: np.ndarray,
+        load: tuple[np.ndarray, float],
+        *,
+        traced: bool,
+    ) -> None:
+        """Stamp the resistors and fold the sources.
+
+        Args:
+            circuit: The circuit.
+            params: Conductances [S] by group name.
+            inputs: Source voltages [V].
+            load: Currents into the outputs [A], and conductance across each [S].
+            traced: Whether this runs in a callback of JAX.
+        """
+        currents, stiffness = load
+        self.structure = structure_of(circuit)
+        self.system = _system(circuit, params, stiffness, traced=traced)
+        known = np.zeros((len(inputs), circuit.num_nodes))
+        known[:, circuit.fixed_nodes] = circuit.fixed_voltages(inputs)
+        for a in circuit.amplifiers:
+            known[:, a.outputs] = a.gains * a.offsets
+        conductances = conductance_matrix(circuit, params, stiffness)
+        leaving = (conductances @ known.T).T - circuit.injected_currents(currents)
+        self.right = -(self.structure.reflection.T @ leaving.T).T
+        self.offsets = (self.structure.incidence.T @ known.T).T
+        self.sizes = [g.num_instances for g in self.structure.branches]
+
+    def split(self, values: np.ndarray) -> list[np.ndarray]:
+        """Return the columns of each group of branches."""
+        return np.split(values, np.cumsum(self.sizes)[:-1], axis=1) if self.sizes else []
+
+    def law(self, drops: np.ndarray, extra: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return current [A] and conductance [S] of every branch, and of `extra` across it."""
+        parts = self.split(drops)
+        devices = [g.device for g in self.structure.branches]
+        currents = [d.current(p) for d, p in zip(devices, parts, strict=True)]
+        slopes = [d.conductance(p) for d, p in zip(devices, parts, strict=True)]
+        nothing = np.zeros((len(drops), 0))
+        return (
+            np.concatenate([nothing, *currents], axis=1) + extra * drops,
+            np.concatenate([nothing, *slopes], axis=1) + extra,
+        )
+
+    def limit(self, new: np.ndarray, old: np.ndarray) -> np.ndarray:
+        """Return the voltages to linearize the branches at next [V]."""
+        groups = zip(self.structure.branches, self.split(new), self.split(old), strict=True)
+        nothing = np.zeros((len(new), 0))
+        return np.concatenate([nothing, *(_limit(g.device, a, b) for g, a, b in groups)], axis=1)
+
+
+def _system(circuit: Circuit, params, stiffness: float, *, traced: bool):
+    """Return the system whose factorization is cheaper."""
+    structure = structure_of(circuit)
+    conductances = conductance_matrix(circuit, params, stiffness)
+    linear = (structure.reflection.T @ conductances @ structure.selection).tocsr()
+    if len(structure.nonlinear) <= DENSE_LIMIT:
+        return DenseSystem(structure, linear)
+    return SparseSystem(structure, linear, traced=traced)
+
+
+def _iterate(
+    problem: _Problem,
+    start: np.ndarray,
+    samples: np.ndarray,
+    *,
+    extra: float = 0.0,
+    warm: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Run Newton on some samples: voltages of the kept nodes [V], arrivals, and steps taken."""
+    system = problem.system
+    right = system.reduce(problem.right[samples])
+    offsets = problem.offsets[samples]
+    solution = start.copy()
+    arrived = np.zeros(len(samples), bool)
+    steps = np.zeros(len(samples), int)
+    active = np.arange(len(samples))
+    drops = system.drops(solution) + offsets
+    points = drops if warm else problem.limit(drops, np.zeros_like(drops))
+    for step in range(1, MAX_STEPS + 1):
+        current, slope = problem.law(points, extra)
+        current = current + slope * (drops - points)
+        excess = system.apply(solution[active]) + system.collect(current) - right[active]
+        solution[active] -= system.solve(slope, excess)
+        drops = system.drops(solution[active]) + offsets[active]
+        steps[active] = step
+        far = np.abs(drops - points).max(axis=1, initial=0.0) > STEP_TOLERANCE
+        lost = ~np.isfinite(drops).all(axis=1)
+        # The second step refines what the first, from nowhere, lost to rounding.
+        going = (far | (step < 2)) & ~lost
+        arrived[active[~far & ~lost & (step >= 2)]] = True
+        points = problem.limit(drops[going], points[going])
+        drops, active = drops[going], active[going]
+        if not len(active):
+            break
+    return solution, arrived, steps
+
+
+def _solve(problem: _Problem, guess: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the voltages of the free nodes [V], NaN where lost, and the steps taken."""
+    batch = len(problem.right)
+    system = problem.system
+    start = np.zeros((batch, len(system.kept)))
+    if guess is not None:
+        start = np.where(np.isfinite(guess), guess, 0.0)[:, system.kept]
+    solution, arrived, steps = _iterate(problem, start, np.arange(batch), warm=guess is not None)
+    lost = np.flatnonzero(~arrived)
+    if len(lost):
+        kept = np.zeros((len(lost), len(system.kept)))
+        for extra in STEPPING:
+            found, arrived, more = _iterate(problem, kept, lost, extra=extra, warm=True)
+            kept = np.where(arrived[:, None], found, kept)
+            steps[lost] += more
+        solution[lost] = np.where(arrived[:, None], found, np.nan)
+    return system.expand(solution, problem.right), steps
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GeneralPlan:
+    """Settles circuits of resistors and junctions in numpy; JAX sees a callback.
+
+    Attributes:
+        circuit: The circuit.
+    """
+
+    circuit: Circuit
+
+    def __post_init__(self) -> None:
+        """Refuse ideal diodes, which have no current that follows from their voltage."""
+        if has_ideal_diodes(self.circuit):
+            raise NetlistError(
+                "The general plan solves junctions only, but this circuit has ideal diodes; use "
+                'diode = "almost_ideal".'
+            )
+
+    def settle(
+        self,
+        params: Mapping[str, Array],
+        inputs: Array,
+        phases: Sequence[AbstractPhase | Nudge],
+    ) -> list[OperatingPoint]:
+        """Find the operating point of every sample in every phase; see `AbstractEngine`."""
+        points: list[OperatingPoint] = []
+        size = (inputs.shape[0], self.circuit.num_outputs)
+        for phase in phases:
+            if not isinstance(phase, AbstractPhase):
+                phase = Force(phase(self.circuit.outputs(points[0].voltages), slice(None)))
+            guess = points[0].voltages if points else None
+            currents = phase.source_currents(*size)
+            parts = self._call(
+                self._settle,
+                self._point_shapes(size[0]),
+                (dict(params), inputs, currents, phase.conductance, guess),
+            )
+            points.append(OperatingPoint(*parts))
+        return points
+
+    def settle_from(
+        self,
+        params: Mapping[str, Array],
+        inputs: Float[np.ndarray, "batch input"],
+        starts: Float[np.ndarray, "batch node"],
+    ) -> OperatingPoint:
+        """Find free operating points by Newton's method from given voltages.
+
+        Where a circuit has several operating points, the start decides which is found.
+
+        Args:
+            params: Conductances [S] by group name.
+            inputs: Source voltages [V].
+            starts: Voltages that the iteration starts from [V]; those of free nodes count.
+        """
+        currents = np.zeros((len(inputs), self.circuit.num_outputs))
+        return OperatingPoint(
+            *self._settle(_numpy(dict(params)), inputs, currents, 0.0, starts, traced=False)
+        )
+
+    def jacobian(
+        self, params: Mapping[str, Array], voltages: Float[np.ndarray, " node"]
+    ) -> Float[np.ndarray, "free free"]:
+        """Return the derivative of Kirchhoff's equations by the free voltages [S], one sample."""
+        structure = structure_of(self.circuit)
+        conductances = conductance_matrix(self.circuit, _numpy(dict(params)), 0.0)
+        slopes = _branch_conductances(structure, voltages[None])[0]
+        linear = structure.reflection.T @ conductances @ structure.selection
+        return (linear + structure.backward * slopes @ structure.forward).toarray()
+
+    def _point_shapes(self, batch: int):
+        """Return the shapes of an operating point's arrays."""
+        return (
+            jax.ShapeDtypeStruct((batch, self.circuit.num_nodes), jnp.float64),
+            jax.ShapeDtypeStruct((batch,), jnp.bool_),
+            jax.ShapeDtypeStruct((batch,), jnp.float64),
+            jax.ShapeDtypeStruct((batch,), jnp.int64),
+            jax.ShapeDtypeStruct((batch,), jnp.int64),
+        )
+
+    @staticmethod
+    def _call(function: Callable, shapes, arguments):
+        """Call with numpy arrays: at once, or as a callback while JAX traces."""
+        leaves = jax.tree.leaves(arguments)
+        if any(isinstance(leaf, Tracer) for leaf in leaves):
+            return jax.pure_callback(
+                lambda *a: function(*_numpy(a), traced=True), shapes, *arguments
+            )
+        return function(*_numpy(arguments), traced=False)
+
+    def _settle(self, params, inputs, currents, stiffness, guess, *, traced: bool):
+        """Settle one phase; returns the fields of an operating point."""
+        circuit = self.circuit
+        stiffness = float(stiffness)
+        # A diverging sample overflows on its way; it ends as not converged.
+        # Threads of BLAS lose more in waiting for each other than such small systems gain.
+        with np.errstate(over="ignore", invalid="ignore"), threadpool_limits(1, "blas"):
+            load = (currents, stiffness)
+            problem = _Problem(circuit, params, inputs, load, traced=traced)
+            start = None if guess is None else guess[:, circuit.free_nodes]
+            free, steps = _solve(problem, start)
+            voltages = circuit.node_voltages(free, inputs)
+            injected = currents - stiffness * circuit.outputs(voltages)
+            excess = np.abs(circuit.residual(params, voltages, injected))
+            scale = circuit.current_scale(params, voltages, injected)
+            ratio = excess / np.maximum(scale, np.finfo(float).tiny)
+        worst = np.where(np.isnan(ratio), np.inf, ratio)
+        residual = worst.max(axis=1)
+        converged: Bool[np.ndarray, " batch"] = residual <= RESIDUAL_TOLERANCE
+        return (
+            np.where(converged[:, None], voltages, np.nan),
+            converged,
+            residual,
+            circuit.free_nodes[worst.argmax(axis=1)],
+            steps,
+        )
+
+    def respond(self, params: Mapping[str, Array], point: OperatingPoint, currents: Array) -> Array:
+        """Return the small-signal change of all node voltages [V]; see `AbstractEngine`."""
+        return self._linear(params, point, currents, transposed=False)
+
+    def adjoint(self, params: Mapping[str, Array], point: OperatingPoint, gradient: Array) -> Array:
+        """Return the multipliers of all nodes; see `Native.adjoint`."""
+        return self._linear(params, point, gradient, transposed=True)
+
+    def _linear(self, params, point, right, *, transposed: bool):
+        """Solve the Jacobian, or its transpose, and expand to all nodes."""
+
+        def solve(params, voltages, right, *, traced: bool):
+            structure = structure_of(self.circuit)
+            system = _system(self.circuit, params, 0.0, traced=traced)
+            slopes = _branch_conductances(structure, voltages)
+            injected = self.circuit.injected_currents(right)[:, self.circuit.free_nodes]
+            reduced = system.reduce(injected, transposed=transposed)
+            kept = system.solve(slopes, reduced, transposed=transposed)
+            free = system.expand(kept, injected, transposed=transposed)
+            nodes = structure.reflection if transposed else structure.selection
+            return (nodes @ free.T).T
+
+        shape = jax.ShapeDtypeStruct(point.voltages.shape, jnp.float64)
+        return self._call(solve, shape, (dict(params), point.voltages, right))
+
+
+def _branch_conductances(
+    structure: Structure, voltages: Float[np.ndarray, "batch node"]
+) -> Float[np.ndarray, "batch branch"]:
+    """Return the small-signal conductance of every nonlinear branch [S]."""
+    parts = [np.zeros((len(voltages), 0))]
+    for group in structure.branches:
+        one, two = group.layout.pairs()
+        parts.append(group.device.conductance(voltages[:, one] - voltages[:, two]))
+    return np.concatenate(parts, axis=1)
+
+
+def _numpy(tree):
+    """Return the tree with numpy arrays for leaves."""
+    return jax.tree.map(np.asarray, tree)

@@ -1,0 +1,1 @@
+"""Newton on layered circuits, the hidden nodes solved exactly within each step."""

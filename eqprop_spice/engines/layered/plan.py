@@ -1,0 +1,179 @@
+r"""The layered plan: Newton's method on every second layer, the layers between solved exactly.
+
+With $B_l = \sum A\,g$ the drive of layer l by the one before, $\rho = \kappa / A$, and $I_l$ the
+current from the sources, Kirchhoff's law at layer l reads
+
+$f_l = c_l u_l + D_l(u_l) - I_l - u_{l-1} B_l - \rho_l\,(u_{l+1} B_{l+1}^T) = 0.$
+
+Nodes of one layer do not see each other, so given its neighbors each *slack* layer is solved node
+by node to rounding; what remains is Newton's method on the *kept* layers, the outputs among them.
+Their Jacobian is self-adjoint and positive under the reciprocity weights whenever $\kappa > 0$, or
+$\kappa < 0$ in every layer and $c > 0$: the eliminated layers are then minimized, respectively
+maximized, over, and both leave a convex function. Conjugate gradients solve it without forming it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from eqprop_spice.arrays import Array
+from eqprop_spice.circuits.circuit import Circuit
+from eqprop_spice.engines.layered.chain import Chain
+from eqprop_spice.engines.layered.descent import Descent
+from eqprop_spice.engines.layered.equations import (
+    Network,
+    assemble,
+    attach,
+    build_network,
+    fixed_voltages,
+    take_columns,
+)
+from eqprop_spice.engines.layered.newton import Newton
+from eqprop_spice.phases import AbstractPhase, Force, Nudge
+from eqprop_spice.settled import OperatingPoint
+
+RESPONSE_TOLERANCE = 1e-13
+"""Relative accuracy of small-signal responses: rounding, with a margin for conditioning."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayeredPlan:
+    """Settles circuits that are a chain of layers; runs under JAX transformations.
+
+    Attributes:
+        circuit: The circuit.
+        chain: Its layers.
+        method: How they are settled.
+    """
+
+    circuit: Circuit
+    chain: Chain
+    method: Newton | Descent = dataclasses.field(default_factory=Newton)
+
+    def settle(
+        self,
+        params: Mapping[str, Array],
+        inputs: Array,
+        phases: Sequence[AbstractPhase | Nudge],
+    ) -> list[OperatingPoint]:
+        """Find the operating point of every sample in every phase; see `AbstractEngine`."""
+        size = (inputs.shape[0], self.circuit.num_outputs)
+        points: list[OperatingPoint] = []
+        network = fixed = first = outputs = None
+        for phase in phases:
+            if not isinstance(phase, AbstractPhase):
+                phase = Force(phase(outputs, slice(None)))
+            load = jnp.asarray(phase.source_currents(*size)), _stiffness(phase)
+            if first is None:
+                network, fixed, first = self._settle_first(dict(params), inputs, load)
+                point, state = first
+                outputs = state.voltages[-1] @ jnp.asarray(self.chain.incidence).T
+            else:
+                point = self._settle_next(network, fixed, first[1], load)
+            points.append(point)
+        return points
+
+    def point(self, network: Network, state: Any, fixed: Array) -> OperatingPoint:
+        """Return a state of the method as an operating point of the circuit."""
+        residual, worst_node = self.method.violation(network, state)
+        converged = residual <= self.method.residual_tolerance
+        parts = [jnp.where(converged[:, None], v, jnp.nan) for v in (fixed, *state.voltages)]
+        voltages = self._expand(parts[0], parts[1:], reflections=False)
+        return OperatingPoint(voltages, converged, residual, worst_node, state.steps[:, 0])
+
+    def _expand(self, fixed: Array, layers: Sequence[Array], *, reflections: bool) -> Array:
+        """Return a value per node of the circuit from those of the fixed nodes and the layers.
+
+        A follower's value is its gain, or else its reflection, times that of the node it follows.
+        """
+        parts = [fixed, *layers]
+        columns = self.chain.column_of_node
+        followers = []
+        for a in self.circuit.amplifiers:
+            factors = jnp.asarray(a.reflections if reflections else a.gains)[None, :]
+            followers.append(assemble(parts, columns[a.inputs]) * factors)
+        return assemble([*parts, *followers], columns)
+
+    def layer_changes(
+        self, params: Mapping[str, Array], voltages: Array, currents: Array
+    ) -> list[Array]:
+        """Return the small-signal change of every layer for currents into the outputs [V]."""
+        nothing = jnp.zeros((voltages.shape[0], 1))
+        network = build_network(self.chain, params, nothing, fold=False)
+        blocks = [take_columns(voltages, layer.nodes) for layer in self.chain.layers]
+        jacobian = self.method.linearize(network, blocks)
+        right = [jnp.zeros_like(d) for d in jacobian.kept_diagonals]
+        right[-1] = currents @ jnp.asarray(self.chain.incidence)
+        tolerance = jnp.full((voltages.shape[0], 1), RESPONSE_TOLERANCE)
+        return jacobian.slack_response(jacobian.solve(tuple(right), tolerance))
+
+    def respond(self, params: Mapping[str, Array], point: OperatingPoint, currents: Array) -> Array:
+        """Return the small-signal change of all node voltages [V]; see `AbstractEngine`."""
+        voltages, currents = jnp.asarray(point.voltages), jnp.asarray(currents)
+        return self._respond(dict(params), voltages, currents, adjoint=False)
+
+    def adjoint(self, params: Mapping[str, Array], point: OperatingPoint, gradient: Array) -> Array:
+        r"""Return the multipliers of all nodes; see `Native.adjoint`.
+
+        With W the reciprocity weights, $W J = J^T W$ and $w = 1$ at the outputs, so that
+        $J^T \lambda = \partial C / \partial u$ has the solution
+        $\lambda = W J^{-1} \partial C / \partial u$.
+        """
+        voltages, gradient = jnp.asarray(point.voltages), jnp.asarray(gradient)
+        return self._respond(dict(params), voltages, gradient, adjoint=True)
+
+    # Compiled so that callers outside of `jax.jit` do not compile at every call; inside of it, each
+    # becomes part of the caller's function. What is compiled lives as long as the plan.
+
+    @functools.cached_property
+    def _settle_first(self):
+        """Settle from nothing; return also what the next phases start from."""
+
+        def settle_first(params, inputs, load):
+            fixed = fixed_voltages(self.circuit, inputs)
+            network = build_network(self.chain, params, fixed)
+            loaded = attach(network, *load)
+            state = self.method.settle(loaded)
+            return (network, loaded), fixed, (self.point(loaded, state, fixed), state)
+
+        return jax.jit(settle_first)
+
+    @functools.cached_property
+    def _settle_next(self):
+        """Settle from the first phase's solution."""
+
+        def settle_next(networks, fixed, state, load):
+            network, first = networks
+            loaded = attach(network, *load)
+            return self.point(loaded, self.method.resettle(loaded, first, state), fixed)
+
+        return jax.jit(settle_next)
+
+    @functools.cached_property
+    def _respond(self):
+        """Return changes, or multipliers, of all nodes."""
+
+        def respond(params, voltages, currents, *, adjoint: bool):
+            changes = self.layer_changes(params, voltages, currents)
+            if adjoint:
+                layers = zip(self.chain.layers, changes, strict=True)
+                changes = [jnp.asarray(layer.weights)[None, :] * c for layer, c in layers]
+            fixed = jnp.zeros((voltages.shape[0], len(self.circuit.fixed_nodes)))
+            return self._expand(fixed, changes, reflections=adjoint)
+
+        return jax.jit(respond, static_argnames="adjoint")
+
+
+def _stiffness(phase: AbstractPhase) -> Array | None:
+    """Return the conductance of a load [S]; None if it has none.
+
+    A traced conductance has no value to compare: only the plain zero of a load without one has.
+    """
+    stiffness = phase.conductance
+    if isinstance(stiffness, float) and stiffness == 0.0:
+        return None
+    return jnp.asarray(stiffness)

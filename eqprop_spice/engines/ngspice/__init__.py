@@ -1,0 +1,1 @@
+"""Operating points from the ngspice library."""

@@ -1,0 +1,1 @@
+"""Experiments: TOML files, checked in full before anything runs."""

@@ -1,0 +1,1 @@
+"""What a training leaves behind: its run folder, figures, netlists and their verification."""

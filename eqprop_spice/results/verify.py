@@ -1,0 +1,70 @@
+"""A trained network's predictions, simulated again in ngspice."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from eqprop_spice.engines.ngspice.engine import HELD_POINTS, NgSpice
+from eqprop_spice.errors import ConfigError
+from eqprop_spice.phases import Free
+from eqprop_spice.results.run import Run
+
+CHUNK = 250
+"""Samples per sweep; bounds ngspice's memory."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """How a run's engine compares with ngspice.
+
+    Attributes:
+        num_samples: Samples compared.
+        largest_difference: Over all nodes and samples that both engines solved [V].
+        num_differing: Predictions that differ: the class, or the sign of any output.
+        num_unconverged: Samples that one of the two did not solve; they count as differing.
+    """
+
+    num_samples: int
+    largest_difference: float
+    num_differing: int
+    num_unconverged: int
+
+
+def verify(run: Run, *, num_samples: int) -> Verification:
+    """Solve samples of a run with its own engine and with ngspice, and compare.
+
+    Test samples are taken where the dataset has them, training samples otherwise.
+
+    Raises:
+        ConfigError: If there are fewer samples.
+    """
+    experiment = run.experiment
+    data = experiment.data
+    inputs = data.test_inputs if len(data.test_inputs) else data.train_inputs
+    if not 1 <= num_samples <= len(inputs):
+        raise ConfigError(f"--samples is {num_samples}; there are 1 to {len(inputs)} samples.")
+    inputs = inputs[:num_samples]
+    params = run.params
+    own = experiment.trainer.settle_all(params, inputs)
+    reference, devices = NgSpice(), experiment.network.devices(params)
+    held = [Free()] * HELD_POINTS
+    parts = [
+        reference.settle(experiment.circuit, devices, inputs[i : i + CHUNK], held)[-1]
+        for i in range(0, num_samples, CHUNK)
+    ]
+    spice = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+    both = np.asarray(own.converged) & spice.converged
+    difference = np.abs(np.asarray(own.voltages) - spice.voltages)[both]
+    outputs = [np.asarray(experiment.circuit.outputs(p.voltages)) for p in (own, spice)]
+    if data.task == "classes":
+        decisions = [np.nan_to_num(o).argmax(1) for o in outputs]
+        same = decisions[0] == decisions[1]
+    else:
+        same = ((outputs[0] > data.threshold) == (outputs[1] > data.threshold)).all(1)
+    return Verification(
+        num_samples,
+        float(difference.max()) if both.any() else float("nan"),
+        int((~(same & both)).sum()),
+        int((~both).sum()),
+    )

@@ -1,0 +1,1 @@
+"""Training: from an estimated gradient to the next parameters, epoch by epoch."""

@@ -1,0 +1,93 @@
+"""What trainings share, and that nothing else stays behind."""
+
+import gc
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eqprop_spice.engines.native import Native, plan_for
+from eqprop_spice.experiment.experiment import Experiment
+from eqprop_spice.phases import Free
+from eqprop_spice.training.update import MAX_SHARED
+
+IRIS = Path(__file__).parents[2] / "experiments" / "iris.toml"
+
+
+def iris(*overrides: str) -> Experiment:
+    return Experiment.load(IRIS, ["engine=native", "training.batch_size=30", *overrides])
+
+
+def one_epoch(experiment: Experiment):
+    trainer = experiment.trainer
+    state, _ = trainer.epoch(trainer.init(experiment.initial_params()))
+    return {name: np.asarray(values) for name, values in state.params.items()}
+
+
+def test_trainings_that_differ_in_seed_and_rate_compile_once():
+    first = iris("training.max_unconverged=0.31")
+    one_epoch(first)
+    others = ["seed=1", "optimizer.learning_rate=1e-7", "goal.test_accuracy=0.5", "name=other"]
+    for other in others:
+        second = iris("training.max_unconverged=0.31", other)
+        assert second.trainer.update is first.trainer.update
+        one_epoch(second)
+    compiled: Any = first.trainer.update.steps
+    assert compiled._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "rule.beta=2e-4",
+        "optimizer.options={momentum=0.8}",
+        "training.epochs=7",
+        "engine=ngspice",
+        "constraint={kind='box.Box',lower=1e-6,upper=1.0}",
+        "nonidealities=[{kind='read_noise.ReadNoise',deviation=1e-6}]",
+        "dataset.scale=2.0",
+    ],
+)
+def test_other_trainings_share_nothing(other):
+    assert iris(other).trainer.update is not iris().trainer.update
+
+
+def test_the_rate_that_counts_is_the_own_one():
+    start = iris().trainer.init(iris().initial_params()).params
+    moved = [
+        {n: values - np.asarray(start[n]) for n, values in one_epoch(iris(rate)).items()}
+        for rate in ("optimizer.learning_rate=1e-9", "optimizer.learning_rate=2e-9")
+    ]
+    for name, slow in moved[0].items():
+        np.testing.assert_allclose(moved[1][name], 2.0 * slow, rtol=1e-4, atol=1e-15)
+
+
+def test_samples_do_not_stay_in_memory():
+    experiment = iris()
+    one_epoch(experiment)
+    update, data = experiment.trainer.update, weakref.ref(experiment.data)
+    del experiment
+    gc.collect()
+    assert data() is None
+    assert iris().trainer.update is update
+
+
+def test_updates_are_forgotten_in_time():
+    first = weakref.ref(iris("training.epochs=1001").trainer.update)
+    for epochs in range(1002, 1002 + MAX_SHARED):
+        _ = iris(f"training.epochs={epochs}").trainer
+    gc.collect()
+    assert first() is None
+
+
+def test_compiled_programs_go_with_their_plan():
+    experiment = iris()
+    inputs = experiment.data.train_inputs[:1]
+    Native().settle(experiment.circuit, experiment.initial_params(), inputs, [Free()])
+    plan = weakref.ref(plan_for(experiment.circuit))
+    assert plan() is not None
+    plan_for.cache_clear()
+    gc.collect()
+    assert plan() is None
