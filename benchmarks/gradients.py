@@ -19,7 +19,7 @@ from eqprop_spice.layers.diodes import AntiparallelDiodes
 from eqprop_spice.phases import Free
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 
 HIDDEN = {1: (3,), 2: (3, 3)}
 FALL = {"transformer": 1.0, "kendall": 1.0, "published": 0.1}
@@ -58,7 +58,7 @@ def compare(kind: str, num_hidden: int, seed: int = 0) -> None:
     """Print one circuit's table."""
     rng = np.random.default_rng(seed)
     circuit, cost = network(kind, HIDDEN[num_hidden]), SquaredError()
-    substrate = Network(circuit, NgSpice())
+    substrate = ResistiveNetwork(circuit, NgSpice())
     params = {
         name: rng.uniform(1e-3, 1e-2, shape) * FALL[kind] ** layer
         for layer, (name, shape) in enumerate(circuit.parameter_shapes().items())

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from eqprop_spice.experiment.experiment import Experiment
-from eqprop_spice.results.run import has_learned
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -26,7 +25,7 @@ def trained(name: str, *overrides: str) -> tuple[Experiment, dict[str, float], i
         finished = state.epoch == table.training.epochs
         if table.goal.stop or finished:
             figures = trainer.evaluate(state.params, test=False)
-        if finished or (table.goal.stop and has_learned(experiment, figures)):
+        if finished or (table.goal.stop and experiment.table.goal.reached(figures)):
             break
         state, seen = trainer.epoch(state)
         num_unconverged += seen["num_unconverged"]
@@ -40,7 +39,7 @@ def learned(name: str, num_seeds: int, *overrides: str) -> None:
     started, good, epochs, worst = time.perf_counter(), 0, [], 0.0
     for seed in range(num_seeds):
         experiment, figures, num_epochs = trained(name, f"seed={seed}", *overrides)
-        reached = bool(has_learned(experiment, figures))
+        reached = bool(experiment.table.goal.reached(figures))
         good += reached
         epochs += [num_epochs] if reached else []
         worst = max(worst, figures["train_max_error"])

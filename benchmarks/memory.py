@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.ngspice_modes import network
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.engines.ngspice.engine import NgSpice
-from eqprop_spice.phases import Free, constant_nudge
+from eqprop_spice.phases import ConstantNudge, Free
 
 NUM_POINTS = 100_000
 BATCH = 20
@@ -29,7 +29,7 @@ def growth(num_points: int = NUM_POINTS) -> float:
     circuit, engine = network(2, 2), NgSpice()
     shapes = circuit.parameter_shapes()
     targets = rng.uniform(-1, 1, (BATCH, 1))
-    phases = [Free(), constant_nudge(SquaredError(), targets, 1e-4)]
+    phases = [Free(), ConstantNudge(SquaredError(), targets, 1e-4)]
 
     def solve(count: int) -> None:
         for _ in range(count // (2 * BATCH)):

@@ -31,7 +31,7 @@ from eqprop_spice.layers.diodes import AntiparallelDiodes
 from eqprop_spice.phases import Free
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 from eqprop_spice.training.optimizers import make_optimizer
 from eqprop_spice.training.trainer import Trainer
 from eqprop_spice.training.update import Update
@@ -68,7 +68,7 @@ def step_seconds(circuit: Circuit, engine: AbstractEngine, rule, batch: int, rou
     targets = rng.uniform(-1, 1, (batch, circuit.num_outputs))
     adam = functools.partial(make_optimizer, "adam", num_steps=1000)
     trainer = Trainer(
-        Update(Network(circuit, engine), rule, SquaredError(), adam, Box(1e-5, 1e-1)),
+        Update(ResistiveNetwork(circuit, engine), rule, SquaredError(), adam, Box(1e-5, 1e-1)),
         1e-6,
         Data(inputs, targets, inputs[:0], targets[:0], "regression"),
         batch_size=0,
@@ -79,9 +79,9 @@ def step_seconds(circuit: Circuit, engine: AbstractEngine, rule, batch: int, rou
         inputs, targets = jnp.asarray(inputs), jnp.asarray(targets)
 
     def run():
-        result = trainer.step(state.params, state.optimizer_state, inputs, targets)
-        assert np.asarray(result[3]).all()
-        return result[0]
+        after, _, converged = trainer.step(state, inputs, targets)
+        assert np.asarray(converged).all()
+        return after.params
 
     return best_seconds(run, rounds)
 

@@ -24,8 +24,8 @@ from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense
 from eqprop_spice.layers.diodes import AntiparallelDiodes
-from eqprop_spice.phases import Free, constant_nudge
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.phases import ConstantNudge, Free
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 
 SIZES = {
     # hidden, batch of ours, repeats of ours, repeats of each stock mode
@@ -115,7 +115,7 @@ def main() -> None:
         params = {group: rng.uniform(1e-4, 1e-2, shape) for group, shape in shapes.items()}
         inputs = rng.uniform(-2, 2, (batch, num_inputs))
         targets = rng.uniform(-1, 1, (batch, circuit.num_outputs))
-        phases = [Free(), constant_nudge(SquaredError(), targets, 1e-4)]
+        phases = [Free(), ConstantNudge(SquaredError(), targets, 1e-4)]
 
         def ours(circuit=circuit, params=params, inputs=inputs, phases=phases) -> None:
             for point in engine.settle(circuit, params, inputs, phases):
@@ -147,7 +147,7 @@ def training_step(name, circuit, params, inputs, targets) -> None:
     rule = EquilibriumPropagation("positive", 1e-4)
     sgd = functools.partial(make_optimizer, "sgd", num_steps=10)
     trainer = Trainer(
-        Update(Network(circuit, NgSpice()), rule, SquaredError(), sgd, Box(1e-5, 1e-1)),
+        Update(ResistiveNetwork(circuit, NgSpice()), rule, SquaredError(), sgd, Box(1e-5, 1e-1)),
         1e-6,
         Data(inputs, targets, inputs[:0], targets[:0], "regression"),
         batch_size=0,

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 
 from benchmarks.learning import EXPERIMENTS
 from eqprop_spice.experiment.experiment import Experiment
-from eqprop_spice.results.run import has_learned
 
 NUM_SEEDS = 11
 
@@ -49,7 +48,7 @@ def curves(overrides: list[str]) -> tuple[np.ndarray, int]:
             row.append(2.0 * figures["loss"])
         losses.append(row)
         final = trainer.evaluate(state.params, test=False)
-        num_learned += bool(has_learned(experiment, final))
+        num_learned += bool(experiment.table.goal.reached(final))
     return np.array(losses), num_learned
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from eqprop_spice.costs.cross_entropy import CrossEntropy
 from eqprop_spice.costs.squared_error import SquaredError
-from eqprop_spice.phases import Force, Free, Spring, constant_nudge
+from eqprop_spice.phases import ConstantNudge, Force, Free, Spring
 
 
 def test_free_phase_attaches_nothing():
@@ -31,16 +31,16 @@ def test_spring_pulls_towards_the_target():
 def test_constant_nudge_takes_the_targets_of_its_samples():
     targets = np.arange(8.0).reshape(4, 2)
     outputs = np.array([[0.5, 0.25]])
-    nudge = constant_nudge(SquaredError(), targets, 1e-3)
+    nudge = ConstantNudge(SquaredError(), targets, 1e-3)
     np.testing.assert_allclose(
-        nudge(outputs, slice(2, 3)), 1e-3 * (targets[2:3] - outputs), rtol=1e-15
+        nudge(outputs, slice(2, 3)).currents, 1e-3 * (targets[2:3] - outputs), rtol=1e-15
     )
-    everything = nudge(np.zeros((4, 2)), slice(0, 4))
+    everything = nudge(np.zeros((4, 2)), slice(0, 4)).currents
     np.testing.assert_allclose(everything, 1e-3 * targets, rtol=1e-15)
 
 
 def test_constant_nudge_is_minus_beta_times_the_gradient_of_any_cost():
     cost, targets = CrossEntropy(0.5), np.array([[1.0, 0.0]])
     outputs = np.array([[0.2, -0.3]])
-    current = constant_nudge(cost, targets, -2e-3)(outputs, slice(0, 1))
+    current = ConstantNudge(cost, targets, -2e-3)(outputs, slice(0, 1)).currents
     np.testing.assert_array_equal(current, 2e-3 * cost.gradient(outputs, targets))

@@ -6,7 +6,6 @@ stage's step, relative to what is left after it, is the share of its cause.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -45,10 +44,7 @@ class Budget:
 
 def limit_of(case: Case, rule: AbstractRule) -> AbstractRule:
     """Return the rule with a nudge that is as good as vanishing; itself if it has no beta."""
-    if "beta" not in {field.name for field in dataclasses.fields(rule)}:
-        return rule
-    changes: dict[str, Any] = {"beta": case.smallest_nudge}
-    return dataclasses.replace(rule, **changes)
+    return rule.nudged_by(case.smallest_nudge)
 
 
 def budget(case: Case, exact: Mapping[str, np.ndarray]) -> Budget:

@@ -19,11 +19,10 @@ from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.errors import ConfigError, NetlistError
 from eqprop_spice.experiment.experiment import Experiment
-from eqprop_spice.gradients.beta_scan import output_conductance
 from eqprop_spice.results.run import Run
 from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 
 OPEN = 1e-7
 """A conductance this small relative to the largest of its group counts as an open switch."""
@@ -53,7 +52,7 @@ class Case:
     """
 
     name: str
-    substrate: Network
+    substrate: ResistiveNetwork
     rule: AbstractRule
     cost: AbstractCost
     params: dict[str, np.ndarray]
@@ -109,7 +108,7 @@ class Case:
         rows = np.sort(rng.choice(count, min(count, num_samples), replace=False))
         return cls(
             experiment.table.name,
-            dataclasses.replace(network, nonidealities=(), key=None),
+            dataclasses.replace(network, nonidealities=()),
             experiment.rule if rule is None else rule,
             experiment.cost,
             arrays,
@@ -146,7 +145,7 @@ class Case:
     @property
     def smallest_nudge(self) -> float:
         """A nudge [S] whose bias is negligible: 1e-5 of the conductance at an output."""
-        return NEGLIGIBLE * output_conductance(self.circuit, self.params)
+        return NEGLIGIBLE * self.substrate.nudge_scale(self.params)
 
     @property
     def tight_engine(self) -> AbstractEngine:

@@ -89,7 +89,7 @@ def bias_figure(found: Audit) -> Figure:
     if window is not None:
         label = f"C-EP below {100 * TARGET_ERROR:g} %"
         ax.axvspan(*window, color="C2", alpha=0.12, zorder=0, label=label)
-    if (beta := getattr(found.case.rule, "beta", None)) is not None:
+    if (beta := found.case.rule.nudge_strength) is not None:
         ax.axvline(beta, color="C3", linewidth=1, linestyle="--", label=f"this rule: {beta:.3g} S")
     finite = np.concatenate([c.errors[np.isfinite(c.errors)] for c in found.scans.values()])
     if len(finite):

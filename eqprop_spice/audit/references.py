@@ -68,7 +68,7 @@ def exact_gradient(case: Case, point: OperatingPoint) -> dict[str, np.ndarray]:
     """
     voltages = np.asarray(point.voltages)
     slopes = np.asarray(case.cost.gradient(case.circuit.outputs(voltages), case.targets))
-    multipliers = GeneralPlan(case.circuit).adjoint(case.params, point, slopes)
+    multipliers = GeneralPlan(case.circuit).adjoint(case.params, point.voltages, slopes)
     return {
         group.name: -group.layout.voltage_drop_product(voltages, multipliers)
         for group in case.circuit.trainable_groups

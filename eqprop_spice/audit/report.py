@@ -166,7 +166,7 @@ def audit(case: Case) -> Audit:
     exact = exact_gradient(case, point)
     scans = _scans(case)
     own = scans[_variant_label(case)]
-    beta = float(getattr(case.rule, "beta", None) or scans["C-EP"].best or case.smallest_nudge)
+    beta = float(case.rule.nudge_strength or scans["C-EP"].best or case.smallest_nudge)
     estimates = {"as configured": case.configured.gradient}
     for label, variant in VARIANTS.items():
         estimates[label] = case.estimate(EquilibriumPropagation(variant, beta)).gradient
@@ -219,7 +219,7 @@ def _scans(case: Case) -> dict[str, BetaScan]:
     The limit has the user's weights: what those lack is not the nudge's fault.
     """
     limit = case.visible(case.limit.gradient)
-    betas = beta_grid(case.circuit, case.params)
+    betas = beta_grid(case.substrate, case.params)
 
     def at(variant: Any, beta: float) -> Estimate:
         estimate = case.estimate(EquilibriumPropagation(variant, beta))

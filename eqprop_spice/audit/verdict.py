@@ -101,7 +101,7 @@ def _stage_cause(case: Case, found: Budget, stage: str, size: float, scan: BetaS
     where = _shown(found.shares[stage])
     if stage == "learning rule":
         return _rule_cause(case, found, size, where)
-    beta = getattr(case.rule, "beta", None)
+    beta = case.rule.nudge_strength
     weights = case.weights or {}
     if stage == "solver tolerance":
         finding = f"The solver's error is {where} of the estimate"

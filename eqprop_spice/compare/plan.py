@@ -14,9 +14,10 @@ from typing import Any
 
 from eqprop_spice.compare.names import RULES, chosen
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.experiment.experiment import CompareTable, Experiment
+from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.experiment.kinds import resolve
 from eqprop_spice.experiment.overrides import assign
+from eqprop_spice.experiment.tables import CompareTable
 from eqprop_spice.sweeps.axes import Sweep, flattened_case, sweep_of
 from eqprop_spice.sweeps.summary import START
 

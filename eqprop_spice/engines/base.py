@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.phases import AbstractPhase, Nudge
+from eqprop_spice.phases import AbstractNudge, AbstractPhase
 from eqprop_spice.settled import OperatingPoint
 
 
@@ -18,6 +18,10 @@ class AbstractEngine:
     @property
     def traceable(self) -> bool:
         """Whether `settle` and `respond` run under JAX transformations."""
+        return False
+
+    def vectorizable(self, circuit: Circuit) -> bool:
+        """Whether `settle` runs this circuit under `jax.vmap` over conductances."""
         return False
 
     def check_circuit(self, circuit: Circuit) -> None:
@@ -32,7 +36,7 @@ class AbstractEngine:
         circuit: Circuit,
         params: Mapping[str, Array],
         inputs: Float[Array, "batch input"],
-        phases: Sequence[AbstractPhase | Nudge],
+        phases: Sequence[AbstractPhase | AbstractNudge],
     ) -> list[OperatingPoint]:
         """Find the operating point of every sample in every phase.
 
@@ -54,12 +58,37 @@ class AbstractEngine:
         circuit: Circuit,
         params: Mapping[str, Array],
         inputs: Float[Array, "batch input"],
-        point: OperatingPoint,
+        voltages: Float[Array, "batch node"],
         currents: Float[Array, "batch output"],
     ) -> Float[Array, "batch node"]:
         r"""Return the small-signal change of all node voltages [V].
 
-        Solves $J\,\delta u = \delta I$ at the given free operating point: the derivative of the
+        Solves $J\,\delta u = \delta I$ at given free operating points: the derivative of the
         voltages along a current injected into the outputs.
+        """
+        raise NotImplementedError
+
+    def adjoint(
+        self,
+        circuit: Circuit,
+        params: Mapping[str, Array],
+        inputs: Float[Array, "batch input"],
+        voltages: Float[Array, "batch node"],
+        output_gradient: Float[Array, "batch output"],
+    ) -> Float[Array, "batch node"]:
+        r"""Return the multiplier of every node, from which the exact gradient follows.
+
+        Solves $J^T \lambda = \partial C / \partial u$ at given free operating points, with
+        $f = R^T i$ and $J = \partial f / \partial u$. The multipliers of all nodes are
+        $\mu = R \lambda$ (zero at fixed nodes, kappa times its input's at an amplifier's output),
+        and for a branch from node a to node b
+        $dC/dg_{ab} = -(\mu_a - \mu_b)(v_a - v_b)$ [V/S times the unit of C].
+
+        Args:
+            circuit: The circuit.
+            params: Conductances [S] by group name.
+            inputs: Source voltages [V].
+            voltages: Node voltages at free operating points [V].
+            output_gradient: $\partial C / \partial y$ of every sample.
         """
         raise NotImplementedError

@@ -17,8 +17,9 @@ from eqprop_spice.engines.layered.chain import Chain, recognize
 from eqprop_spice.engines.layered.descent import Descent
 from eqprop_spice.engines.layered.guarded import GuardedPlan
 from eqprop_spice.engines.layered.plan import LayeredPlan
+from eqprop_spice.engines.plans import AbstractPlan
 from eqprop_spice.errors import NetlistError
-from eqprop_spice.phases import AbstractPhase, Nudge
+from eqprop_spice.phases import AbstractNudge, AbstractPhase
 from eqprop_spice.settled import OperatingPoint
 
 MAX_PLANS = 32
@@ -27,9 +28,7 @@ MAX_PLANS = 32
 
 
 @functools.lru_cache(maxsize=MAX_PLANS)
-def plan_for(
-    circuit: Circuit, sweeps: int | None = None
-) -> LayeredPlan | GuardedPlan | GeneralPlan:
+def plan_for(circuit: Circuit, sweeps: int | None = None) -> AbstractPlan:
     """Return the fastest plan that can solve a circuit; a circuit is planned once.
 
     Raises:
@@ -80,8 +79,12 @@ class Native(AbstractEngine):
         """Refuse ideal diodes outside of chains of layers; see `AbstractEngine`."""
         self._plan(circuit)
 
-    def _plan(self, circuit: Circuit) -> LayeredPlan | GuardedPlan | GeneralPlan:
+    def _plan(self, circuit: Circuit) -> AbstractPlan:
         return plan_for(circuit, self.sweeps)
+
+    def vectorizable(self, circuit: Circuit) -> bool:
+        """Where its plan is; see `AbstractEngine`."""
+        return self._plan(circuit).vectorizable
 
     @property
     def traceable(self) -> bool:
@@ -93,7 +96,7 @@ class Native(AbstractEngine):
         circuit: Circuit,
         params: Mapping[str, Array],
         inputs: Float[Array, "batch input"],
-        phases: Sequence[AbstractPhase | Nudge],
+        phases: Sequence[AbstractPhase | AbstractNudge],
     ) -> list[OperatingPoint]:
         """Find the operating point of every sample in every phase; see `AbstractEngine`.
 
@@ -110,33 +113,19 @@ class Native(AbstractEngine):
         circuit: Circuit,
         params: Mapping[str, Array],
         inputs: Float[Array, "batch input"],
-        point: OperatingPoint,
+        voltages: Float[Array, "batch node"],
         currents: Float[Array, "batch output"],
     ) -> Float[Array, "batch node"]:
         """Return the small-signal change of all node voltages [V]; see `AbstractEngine`."""
-        return self._plan(circuit).respond(params, point, currents)
+        return self._plan(circuit).respond(params, voltages, currents)
 
     def adjoint(
         self,
         circuit: Circuit,
         params: Mapping[str, Array],
         inputs: Float[Array, "batch input"],
-        point: OperatingPoint,
+        voltages: Float[Array, "batch node"],
         output_gradient: Float[Array, "batch output"],
     ) -> Float[Array, "batch node"]:
-        r"""Return the multiplier of every node, from which the exact gradient follows.
-
-        Solves $J^T \lambda = \partial C / \partial u$ at a free operating point, with
-        $f = R^T i$ and $J = \partial f / \partial u$. The multipliers of all nodes are
-        $\mu = R \lambda$ (zero at fixed nodes, kappa times its input's at an amplifier's output),
-        and for a branch from node a to node b
-        $dC/dg_{ab} = -(\mu_a - \mu_b)(v_a - v_b)$ [V/S times the unit of C].
-
-        Args:
-            circuit: The circuit.
-            params: Conductances [S] by group name.
-            inputs: Source voltages [V].
-            point: Free operating points.
-            output_gradient: $\partial C / \partial y$ of every sample.
-        """
-        return self._plan(circuit).adjoint(params, point, output_gradient)
+        """Return the multiplier of every node; see `AbstractEngine`."""
+        return self._plan(circuit).adjoint(params, voltages, output_gradient)

@@ -20,20 +20,7 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.groups import Product, add_at
 from eqprop_spice.devices.ideal import Ideal
-
-
-@dataclasses.dataclass(frozen=True)
-class Relaxation:
-    """How a circuit relaxes.
-
-    Attributes:
-        num_iterations: How often every node is visited.
-        synchronous: Whether all nodes move at once; else those at an odd distance from the outputs
-            move first, and the others, the outputs among them, after.
-    """
-
-    num_iterations: int
-    synchronous: bool
+from eqprop_spice.settled import Relaxation
 
 
 @functools.lru_cache(maxsize=64)
@@ -75,7 +62,7 @@ def truncated_multipliers(
     output_gradient: Float[Array, "batch output"],
     relaxation: Relaxation,
 ) -> Float[Array, "batch node"]:
-    r"""Return what `Native.adjoint` returns, from a few iterations of a relaxation.
+    r"""Return what `AbstractEngine.adjoint` returns, from a few iterations of a relaxation.
 
     Args:
         circuit: The circuit.

@@ -1,17 +1,17 @@
 """An experiment: one TOML file, checked in full before anything runs."""
 
+import contextlib
 import dataclasses
 import functools
-import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import optax
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.constraints.base import AbstractConstraint
@@ -23,18 +23,20 @@ from eqprop_spice.errors import ConfigError, NetlistError
 from eqprop_spice.experiment.kinds import (
     arguments_model,
     build,
-    complaint,
+    check_trusted,
     frozen_lists,
     resolve,
     suggestion,
 )
-from eqprop_spice.experiment.lines import line_of
+from eqprop_spice.experiment.lines import check_finite, config_error, place
 from eqprop_spice.experiment.overrides import assign, override
+from eqprop_spice.experiment.tables import ExperimentTable
 from eqprop_spice.gradients.beta_scan import TARGET_ERROR, scan_rule
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.nonidealities.base import AbstractNonideality
-from eqprop_spice.substrates.resistive import Network
-from eqprop_spice.training.optimizers import Scale, Schedule, make_optimizer
+from eqprop_spice.substrates.base import AbstractSubstrate
+from eqprop_spice.substrates.resistive import ResistiveNetwork
+from eqprop_spice.training.optimizers import make_optimizer
 from eqprop_spice.training.trainer import Trainer
 from eqprop_spice.training.update import Update, share
 
@@ -44,122 +46,11 @@ AUTO = "auto"
 SEED, RATE = "seed", "optimizer.learning_rate"
 """Keys of what trainings may differ in that share their compiled programs."""
 
+OF_CIRCUITS = {"engine", "ngspice", "native", "nonidealities"}
+"""Tables and keys that only a [circuit] has a use for."""
+
 STAND_IN_BETA = 1e-6
 """Stands for the beta that is to be chosen while the rest is checked [S]."""
-
-ROOT_TABLE = "the top level"
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class CircuitTable(_Table):
-    """[circuit]: how the layers are fed and read."""
-
-    layers: tuple[dict[str, Any], ...]
-    doubled_inputs: bool = False
-    differential: bool = True
-
-
-class SolverTable(_Table):
-    """[ngspice]: tolerances; see `engines.ngspice.engine.NgSpice`."""
-
-    reltol: float = Field(default=1e-10, gt=0, lt=1)
-    vntol: float = Field(default=1e-13, gt=0)
-    abstol: float = Field(default=1e-15, gt=0)
-    residual_tolerance: float = Field(default=1e-9, gt=0)
-    warm: bool = True
-    readout_digits: int | None = Field(default=None, ge=2, le=16)
-
-
-class NativeTable(_Table):
-    """[native]: see `engines.native.Native`."""
-
-    sweeps: int | None = Field(default=None, ge=1)
-
-
-class OptimizerTable(_Table):
-    """[optimizer]: an optax optimizer; see `training.optimizers.make_optimizer`."""
-
-    kind: str = "sgd"
-    learning_rate: float = Field(gt=0, allow_inf_nan=False)
-    scale: Scale = "absolute"
-    schedule: Schedule = "constant"
-    options: dict[str, float] = {}
-    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Times the conductance, added to the gradient before the optimizer [V^2/S^2]."""
-    decay: float = Field(default=0.99, gt=0, le=1)
-    """Factor of the rate at the end of every epoch, with `schedule = "exponential"`."""
-    layer_factors: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
-    """Factors of the rate of each trainable group, first to last."""
-
-
-class TrainingTable(_Table):
-    """[training]: how long, in which portions."""
-
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(default=0, ge=0)
-    shuffle: bool = True
-    weights: Literal["reciprocity", "none"] = "reciprocity"
-    evaluate_every: int = Field(default=1, ge=1)
-    max_unconverged: float = Field(default=0.1, ge=0, le=1)
-
-
-class GoalTable(_Table):
-    """[goal]: when a run has learned: every bound given here holds at the end."""
-
-    max_error: float | None = Field(default=None, gt=0)
-    train_accuracy: float | None = Field(default=None, gt=0, le=1)
-    test_accuracy: float | None = Field(default=None, gt=0, le=1)
-    stop: bool = False
-
-    @property
-    def has_bounds(self) -> bool:
-        """Whether there is anything to reach."""
-        bounds = (self.max_error, self.train_accuracy, self.test_accuracy)
-        return any(bound is not None for bound in bounds)
-
-
-def _listed(value: Any) -> Any:
-    """Accept a single text for a list of one."""
-    return (value,) if isinstance(value, str) else value
-
-
-class CompareTable(_Table):
-    """[compare]: what `eqprop-spice compare` trains; see `compare.plan`. Training ignores it."""
-
-    rules: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("all",)
-    seeds: int = Field(default=5, ge=1)
-    settings: dict[str, dict[str, Any]] = {}
-    """By rule, what it needs to be treated fairly: values by dotted key."""
-    time_limit: float = Field(default=3600.0, gt=0)
-    """How long the runs of a rule may take that are computed at a time [s]."""
-
-
-class ExperimentTable(_Table):
-    """The whole file."""
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    description: str = ""
-    seed: int = Field(default=0, ge=0)
-    engine: Literal["ngspice", "native"] = "ngspice"
-    dataset: dict[str, Any]
-    circuit: CircuitTable
-    initializer: dict[str, Any]
-    rule: dict[str, Any]
-    cost: dict[str, Any] = {"kind": "squared_error.SquaredError"}
-    optimizer: OptimizerTable
-    constraint: dict[str, Any] | None = None
-    training: TrainingTable
-    nonidealities: tuple[dict[str, Any], ...] = ()
-    goal: GoalTable = GoalTable()
-    ngspice: SolverTable = SolverTable()
-    native: NativeTable = NativeTable()
-    sweep: dict[str, Any] | None = None
-    """[sweep]: what `eqprop-spice sweep` varies; see `sweeps.axes`. Training ignores it."""
-    compare: CompareTable | None = None
-    expected: dict[str, Any] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,6 +74,7 @@ class Experiment:
         overrides: list[str] | None = None,
         *,
         values: Mapping[str, Any] | None = None,
+        trusted: bool = True,
     ) -> "Experiment":
         """Read an experiment from a TOML file.
 
@@ -190,6 +82,8 @@ class Experiment:
             path: The file.
             overrides: Assignments `key=value` with dotted keys, as `--set` takes them.
             values: Values by dotted key, which come after the assignments.
+            trusted: Whether the user named this file, so that it may name classes of other
+                packages; those of run folders have to be allowed by `EQPROP_TRUST`.
 
         Raises:
             ConfigError: If the file is missing or anything in it is wrong: the line, what was
@@ -204,7 +98,9 @@ class Experiment:
             raise ConfigError(f"There is no file {path}. {near}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} cannot be read: {error}.") from error
-        return cls.parse(text, source=str(path), overrides=overrides, values=values)
+        return cls.parse(
+            text, source=str(path), overrides=overrides, values=values, trusted=trusted
+        )
 
     @classmethod
     def parse(
@@ -214,6 +110,7 @@ class Experiment:
         source: str = "experiment",
         overrides: list[str] | None = None,
         values: Mapping[str, Any] | None = None,
+        trusted: bool = True,
     ) -> "Experiment":
         """Read an experiment from TOML text; see `load`."""
         try:
@@ -224,11 +121,13 @@ class Experiment:
             override(content, assignment)
         for key, value in (values or {}).items():
             assign(content, key.split("."), value, key)
-        _check_finite(content, source, text, ())
+        check_finite(content, source, text, ())
+        if not trusted:
+            check_trusted(content, source)
         try:
             table = ExperimentTable.model_validate(frozen_lists(content))
         except ValidationError as error:
-            raise _config_error(error, source, text, (), ExperimentTable) from error
+            raise config_error(error, source, text, (), ExperimentTable) from error
         experiment = cls(table, source, text)
         experiment.check()
         return experiment._with_chosen_beta() if table.rule.get("beta") == AUTO else experiment
@@ -237,7 +136,7 @@ class Experiment:
         """Return the experiment with the beta of the smallest error at the start, as a number."""
         params = self.trainer.init(self.initial_params()).params
         inputs, targets = self.data.train_inputs, self.data.train_targets
-        found = scan_rule(self.rule, self.network, params, inputs, targets, cost=self.cost)
+        found = scan_rule(self.rule, self.substrate, params, inputs, targets, cost=self.cost)
         if found.window is None:
             raise ConfigError(
                 f"{self._at('rule', 'beta')}: no beta keeps the estimate within "
@@ -249,27 +148,44 @@ class Experiment:
 
     def check(self) -> None:
         """Build everything once, so that what is wrong shows before anything runs."""
-        try:
-            self.engine.check_circuit(self.circuit)
-        except NetlistError as error:
-            raise ConfigError(f"{self._at('engine')}: {error}") from error
+        self._check_tables()
+        system = "engine" if self.table.substrate is None else "substrate"
+        with self._placing(system):
+            self.substrate.check()
         _ = self.rule, self.cost, self.constraint, self.initializer
-        _ = self.network.group_weights if self.table.training.weights == "reciprocity" else None
         _ = self.trainer
-        try:
+        with self._placing("cost"):
             self.rule.check_cost(self.cost)
-        except ConfigError as error:
-            raise ConfigError(f"{self._at('cost')}: {error}") from error
-        if self.network.needs_key and not self.rule.bears_read_noise:
-            raise ConfigError(
-                f"{self._at('rule', 'kind')}: this rule does not compare readings that could be "
-                "noisy. Use equilibrium_propagation.EquilibriumPropagation with read noise."
-            )
+        with self._placing("rule", "kind"):
+            self.rule.check_substrate(self.substrate)
+        with self._placing("rule"):
+            for phase in self.rule.phases(self.data.train_targets[:1], self.cost):
+                self.substrate.check_phase(phase)
         if self.table.goal.test_accuracy is not None and not len(self.data.test_inputs):
             raise ConfigError(
                 f"{self._at('goal', 'test_accuracy')}: this goal needs test samples, but the "
                 "dataset has none."
             )
+
+    def _check_tables(self) -> None:
+        """Refuse an experiment without a system, with two, or with what its system ignores."""
+        table = self.table
+        if (table.circuit is None) == (table.substrate is None):
+            raise ConfigError(
+                f"{self.source}: an experiment needs either [circuit], for layers of resistors and "
+                "diodes, or [substrate] with a kind, for any other system."
+            )
+        if table.substrate is not None:
+            for key in sorted(OF_CIRCUITS & table.model_fields_set):
+                raise ConfigError(f"{self._at(key)}: this belongs to a [circuit], not [substrate].")
+
+    @contextlib.contextmanager
+    def _placing(self, *location: str | int) -> Iterator[None]:
+        """Add to errors where in the file their cause stands."""
+        try:
+            yield
+        except (ConfigError, NetlistError) as error:
+            raise ConfigError(f"{self._at(*location)}: {error}") from error
 
     def content_but(self, *keys: str) -> str:
         """Return in words all that a training depends on, aside from values by dotted key."""
@@ -282,7 +198,8 @@ class Experiment:
 
     def to_toml(self) -> str:
         """Return the experiment as TOML with every default written out."""
-        return tomli_w.dumps(self.table.model_dump(exclude_none=True))
+        left_out = OF_CIRCUITS if self.table.circuit is None else None
+        return tomli_w.dumps(self.table.model_dump(exclude_none=True, exclude=left_out))
 
     def _component(self, folder: str, table: dict[str, Any], *location: str | int) -> Any:
         try:
@@ -294,10 +211,10 @@ class Experiment:
             raise ConfigError(f"{self._at(*location, key)}: {error}") from error
         except ValidationError as error:
             model = arguments_model(resolve(folder, table["kind"]))
-            raise _config_error(error, self.source, self.text, location, model) from error
+            raise config_error(error, self.source, self.text, location, model) from error
 
     def _at(self, *location: str | int) -> str:
-        return _place(self.source, self.text, location)
+        return place(self.source, self.text, location)
 
     @functools.cached_property
     def data(self) -> Data:
@@ -321,6 +238,11 @@ class Experiment:
     def nominal_circuit(self) -> Circuit:
         """The circuit of the file, for the dataset's numbers of inputs and outputs."""
         table, data = self.table.circuit, self.data
+        if table is None:
+            raise ConfigError(
+                f"{self.source}: this needs the layers of a [circuit], but the system of this "
+                "experiment is a [substrate]."
+            )
         tables = [dict(layer) for layer in table.layers]
         if tables and tables[-1].get("kind") == "dense.Dense":
             size = data.num_outputs * (2 if table.differential else 1)
@@ -348,9 +270,19 @@ class Experiment:
         return NgSpice(**self.table.ngspice.model_dump())
 
     @functools.cached_property
-    def network(self) -> Network:
+    def substrate(self) -> AbstractSubstrate:
+        """The system that learns: that of [substrate], or the network of [circuit]."""
+        table = self.table.substrate
+        if table is None:
+            return self.network
+        substrate = self._component("substrates", table, "substrate")
+        with self._placing("substrate"):
+            return substrate.sized(self.data.num_inputs, self.data.num_outputs)
+
+    @functools.cached_property
+    def network(self) -> ResistiveNetwork:
         """The circuit on its engine."""
-        return Network(
+        return ResistiveNetwork(
             self.circuit,
             self.engine,
             self.table.training.weights,
@@ -384,9 +316,9 @@ class Experiment:
         return self._component("initializers", self.table.initializer, "initializer")
 
     def initial_params(self) -> dict[str, np.ndarray]:
-        """Return the starting conductances [S] of this experiment's seed."""
+        """Return the starting parameters of this experiment's seed."""
         rng = np.random.default_rng(self.table.seed)
-        return self.initializer(self.circuit.parameter_shapes(), rng)
+        return self.initializer(self.substrate.parameter_shapes(), rng)
 
     @functools.cached_property
     def optimizer(self) -> Callable[[Any], optax.GradientTransformation]:
@@ -409,10 +341,10 @@ class Experiment:
 
     def _group_factors(self) -> dict[str, float]:
         """Return the factors of the learning rate by group name."""
-        factors, names = self.table.optimizer.layer_factors, list(self.circuit.parameter_shapes())
+        factors, names = self.table.optimizer.layer_factors, list(self.substrate.parameter_shapes())
         if factors and len(factors) != len(names):
             raise ConfigError(
-                f"layer_factors has {len(factors)} values, but the circuit has {len(names)} "
+                f"layer_factors has {len(factors)} values, but the system has {len(names)} "
                 f"trainable groups: {', '.join(names)}."
             )
         return dict(zip(names, factors, strict=False))
@@ -431,7 +363,7 @@ class Experiment:
             raise ConfigError(f"{self._at('optimizer', key)}: {error}") from error
         # The same table may find other samples, where they come from files.
         shapes = data.train_inputs.shape, data.train_targets.shape
-        update = Update(self.network, self.rule, self.cost, self.optimizer, self.constraint)
+        update = Update(self.substrate, self.rule, self.cost, self.optimizer, self.constraint)
         return Trainer(
             share(f"{shapes} {self.content_but(SEED, RATE)}", update),
             table.optimizer.learning_rate,
@@ -441,35 +373,3 @@ class Experiment:
             max_unconverged=training.max_unconverged,
             shuffle=training.shuffle,
         )
-
-
-def _place(source: str, text: str, location: tuple[str | int, ...]) -> str:
-    """Return where in the file a key stands: file, line and key."""
-    line = line_of(text, location)
-    dotted = ".".join(str(part) for part in location) or ROOT_TABLE
-    return f"{source}, line {line}, {dotted}" if line else f"{source}, {dotted}"
-
-
-def _config_error(
-    error: ValidationError,
-    source: str,
-    text: str,
-    prefix: tuple[str | int, ...],
-    model: type[BaseModel],
-) -> ConfigError:
-    """Return the first complaint of pydantic as one sentence with its place."""
-    location, sentence = complaint(error, model)
-    return ConfigError(f"{_place(source, text, (*prefix, *location))}: {sentence}")
-
-
-def _check_finite(value: Any, source: str, text: str, location: tuple[str | int, ...]) -> None:
-    """Refuse the nan and inf that TOML allows: no voltage, conductance or rate is one."""
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, item in items:
-        here = (*location, key)
-        if isinstance(item, dict | list):
-            _check_finite(item, source, text, here)
-        elif isinstance(item, float) and not math.isfinite(item):
-            raise ConfigError(
-                f"{_place(source, text, here)}: expected a finite number, got {item}."
-            )

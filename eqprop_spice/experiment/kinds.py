@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import importlib
+import os
 import pkgutil
 import re
 import typing
@@ -19,6 +20,9 @@ IDEAL = "ideal"
 """Name of the ideal diode beside the presets."""
 
 KIND_PATTERN = re.compile(r"[a-z][a-z0-9_]*\.[A-Z][A-Za-z0-9]*")
+
+OUTSIDE_PATTERN = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
+"""A class of another package: `kind = "mypackage.module:Class"`."""
 
 EXPECTED_DIODE = "the name of a preset or a table with its parameters"
 
@@ -103,6 +107,8 @@ def resolve(folder: str, kind: Any) -> type:
     """
     if kind is None:
         raise ConfigError(f"this key is missing. {suggestion('', component_names(folder))}")
+    if isinstance(kind, str) and (outside := OUTSIDE_PATTERN.fullmatch(kind)):
+        return _from_outside(folder, outside[1], outside[2])
     if not isinstance(kind, str) or not KIND_PATTERN.fullmatch(kind):
         near = suggestion(str(kind), component_names(folder))
         raise ConfigError(f"expected 'module.Class', got {kind!r}. {near}")
@@ -110,6 +116,62 @@ def resolve(folder: str, kind: Any) -> type:
         raise ConfigError(f"there is no '{kind}'. {suggestion(kind, component_names(folder))}")
     module, name = kind.split(".")
     return getattr(importlib.import_module(f"{eqprop_spice.__name__}.{folder}.{module}"), name)
+
+
+def _from_outside(folder: str, module: str, name: str) -> type:
+    """Return a class of another package, which must be what the folder holds.
+
+    Raises:
+        ConfigError: If it cannot be imported, or is something else.
+    """
+    base = importlib.import_module(f"{eqprop_spice.__name__}.{folder}.base")
+    bases = tuple(
+        v for k, v in vars(base).items() if k.startswith("Abstract") and isinstance(v, type)
+    )
+    bases = tuple(b for b in bases if b.__module__ == base.__name__)
+    try:
+        cls = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise ConfigError(
+            f"'{module}' cannot be imported: {error}. It has to be installed, or on PYTHONPATH."
+        ) from error
+    if not (isinstance(cls, type) and issubclass(cls, bases) and dataclasses.is_dataclass(cls)):
+        names = " or ".join(b.__name__ for b in bases)
+        raise ConfigError(
+            f"'{module}:{name}' is no frozen dataclass that derives from {names} of "
+            f"eqprop_spice.{folder}.base."
+        )
+    return cls
+
+
+def outside_modules(value: Any) -> set[str]:
+    """Return the modules outside of this package that the kinds in a table name."""
+    if isinstance(value, dict):
+        kind = value.get("kind")
+        outside = OUTSIDE_PATTERN.fullmatch(kind) if isinstance(kind, str) else None
+        inner = set().union(*map(outside_modules, value.values())) if value else set()
+        return inner | ({outside[1]} if outside else set())
+    if isinstance(value, list | tuple):
+        return set().union(*map(outside_modules, value)) if value else set()
+    return set()
+
+
+def check_trusted(value: Any, where: str) -> None:
+    """Refuse classes of other packages in a file that may come from anywhere.
+
+    Importing a module runs its code, so that a folder from a stranger must not choose one.
+
+    Raises:
+        ConfigError: If there are such classes and `EQPROP_TRUST` does not name their package.
+    """
+    trusted = {name.strip() for name in os.environ.get("EQPROP_TRUST", "").split(",")}
+    for module in sorted(outside_modules(value)):
+        package = module.split(".")[0]
+        if package not in trusted:
+            raise ConfigError(
+                f"{where} names a class of '{module}', and importing it runs its code. If you "
+                f"trust it, set the environment variable EQPROP_TRUST={package}."
+            )
 
 
 def _diode(value: Any) -> Any:

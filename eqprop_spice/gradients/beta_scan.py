@@ -7,24 +7,22 @@ between lies the range to use; where there is none, the solver has to be tighten
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.costs.base import AbstractCost
 from eqprop_spice.gradients.comparison import worst_error
 from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.substrates.base import AbstractSubstrate
 
 TARGET_ERROR = 1e-2
 """Relative error of the worst layer that a recommended beta stays below."""
 
 DECADES = (-10, 1)
-"""Nudges are scanned over these decades relative to the conductance at an output."""
+"""Nudges are scanned over these decades relative to how stiff the outputs are."""
 
 PER_DECADE = 2
 
@@ -59,16 +57,13 @@ class BetaScan:
     window: tuple[float, float] | None
 
 
-def output_conductance(circuit: Circuit, params: Mapping[str, Array]) -> float:
-    """Return the mean conductance of the resistors at an output's positive node [S]."""
-    return float(circuit.node_conductances(params)[circuit.output_nodes[:, 0]].mean())
-
-
-def beta_grid(circuit: Circuit, params: Mapping[str, Array]) -> Float[np.ndarray, " beta"]:
+def beta_grid(
+    substrate: AbstractSubstrate, params: Mapping[str, Array]
+) -> Float[np.ndarray, " beta"]:
     """Return the nudges to scan [S]."""
     low, high = DECADES
     steps = np.linspace(low, high, (high - low) * PER_DECADE + 1)
-    return output_conductance(circuit, params) * 10.0**steps
+    return substrate.nudge_scale(params) * 10.0**steps
 
 
 def scan(
@@ -103,7 +98,7 @@ def scan(
 
 def scan_rule(
     rule: AbstractRule,
-    network: Network,
+    substrate: AbstractSubstrate,
     params: Mapping[str, Array],
     inputs: Float[Array, "batch input"],
     targets: Float[Array, "batch output"],
@@ -113,8 +108,8 @@ def scan_rule(
     """Scan the beta of a rule on the first samples, against its small-signal limit.
 
     Args:
-        rule: A rule with a field `beta`.
-        network: What learns; its weights are in both, so they make no difference.
+        rule: A rule with a nudge.
+        substrate: What learns; its weights are in both, so they make no difference.
         params: Conductances [S] by group name.
         inputs: Source voltages [V].
         targets: Targets [V].
@@ -124,11 +119,10 @@ def scan_rule(
     some = (arrays, inputs[:SCANNED_SAMPLES], targets[:SCANNED_SAMPLES], cost)
 
     def estimate(beta: float) -> Estimate:
-        changes: dict[str, Any] = {"beta": beta}
-        return dataclasses.replace(rule, **changes)(network, *some)
+        return rule.nudged_by(beta)(substrate, *some)
 
-    limit = SmallSignal()(network, *some).gradient
-    return scan(estimate, limit, beta_grid(network.circuit, arrays))
+    limit = SmallSignal()(substrate, *some).gradient
+    return scan(estimate, limit, beta_grid(substrate, arrays))
 
 
 def _slope(betas: np.ndarray, errors: np.ndarray, lowest: int) -> float | None:

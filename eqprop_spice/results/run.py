@@ -102,7 +102,7 @@ class Run:
     @property
     def experiment(self) -> Experiment:
         """The experiment of this run."""
-        return Experiment.load(self.path / "experiment.toml")
+        return Experiment.load(self.path / "experiment.toml", trusted=False)
 
     @property
     def history(self) -> xr.Dataset:
@@ -146,6 +146,10 @@ class Run:
             "epoch": state.epoch,
             **{f"param.{name}": np.asarray(value) for name, value in state.params.items()},
             **{f"optimizer.{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)},
+            **{
+                f"carry.{i}": np.asarray(leaf)
+                for i, leaf in enumerate(jax.tree.leaves(state.carry))
+            },
             **{f"history.{name}": value for name, value in history.arrays().items()},
         }
         buffer = io.BytesIO()
@@ -159,16 +163,25 @@ class Run:
             ConfigError: If the file is damaged, or not of this experiment.
         """
         start = experiment.trainer.init(experiment.initial_params())
-        history = History(experiment.circuit.parameter_shapes())
+        history = History(experiment.substrate.parameter_shapes())
         path = self.path / "checkpoint.npz"
         if not path.is_file():
             return start, history
-        structure = jax.tree.structure(start.optimizer_state)
+        structures = {
+            "optimizer": jax.tree.structure(start.optimizer_state),
+            "carry": jax.tree.structure(start.carry),
+        }
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 arrays = dict(file)
             history.restore(_with_prefix(arrays, "history."))
-            leaves = [jnp.asarray(arrays[f"optimizer.{i}"]) for i in range(structure.num_leaves)]
+            trees = {
+                name: jax.tree.unflatten(
+                    structure,
+                    [jnp.asarray(arrays[f"{name}.{i}"]) for i in range(structure.num_leaves)],
+                )
+                for name, structure in structures.items()
+            }
         except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ConfigError(
                 f"{path} is damaged, or not of the experiment in its folder ({error}). Delete it "
@@ -177,7 +190,7 @@ class Run:
         params = {
             name: jnp.asarray(value) for name, value in _with_prefix(arrays, "param.").items()
         }
-        state = TrainingState(params, jax.tree.unflatten(structure, leaves), int(arrays["epoch"]))
+        state = TrainingState(params, trees["optimizer"], int(arrays["epoch"]), trees["carry"])
         return state, history
 
 
@@ -262,20 +275,7 @@ def _goal_reached(experiment: Experiment, state: TrainingState) -> bool:
     figures = experiment.trainer.evaluate(state.params, test=False)
     if len(experiment.data.test_inputs):
         figures |= experiment.trainer.evaluate(state.params, test=True)
-    return bool(has_learned(experiment, figures))
-
-
-def has_learned(experiment: Experiment, figures: dict[str, float]) -> bool | None:
-    """Return whether every bound of [goal] holds; None if it gives none."""
-    goal = experiment.table.goal
-    checks = []
-    if goal.max_error is not None:
-        checks.append(figures["train_max_error"] < goal.max_error)
-    if goal.train_accuracy is not None:
-        checks.append(figures["train_accuracy"] >= goal.train_accuracy)
-    if goal.test_accuracy is not None:
-        checks.append(figures["test_accuracy"] >= goal.test_accuracy)
-    return all(checks) if checks else None
+    return bool(experiment.table.goal.reached(figures))
 
 
 def _finish(run: Run, experiment: Experiment, state: TrainingState, history: History) -> None:
@@ -296,7 +296,7 @@ def _finish(run: Run, experiment: Experiment, state: TrainingState, history: His
         "loss": figures.pop("train_loss"),
         "max_error": figures["train_max_error"],
         **{k: v for k, v in figures.items() if k.endswith(("accuracy", "test_loss"))},
-        "learned": has_learned(experiment, figures),
+        "learned": _as_bool(table.goal.reached(figures)),
         "num_unconverged": int(np.nansum(history.columns.get("num_unconverged", [0.0]))),
         "seconds": seconds,
         "samples_per_second": seen / seconds if seconds else None,
@@ -304,12 +304,18 @@ def _finish(run: Run, experiment: Experiment, state: TrainingState, history: His
     attributes = provenance() | {"experiment": experiment.to_toml()}
     write_atomically(run.path / "history.nc", _netcdf(history.to_xarray(attributes)))
     write_atomically(run.path / "final.nc", _netcdf(_final_state(experiment, state)))
-    for name, text in trained_netlists(experiment, state.params).items():
+    able = "netlist" in experiment.substrate.abilities
+    netlists = trained_netlists(experiment, state.params) if able else {}
+    for name, text in netlists.items():
         write_atomically(run.path / f"{name}.cir", text.encode())
     save_figures(run.history, run.final, run.path / "figures")
     # Last, since its presence says that the run has ended.
     content = json.dumps(for_json(results), indent=2) + "\n"
     write_atomically(run.path / "results.json", content.encode())
+
+
+def _as_bool(value: Any) -> bool | None:
+    return None if value is None else bool(value)
 
 
 def _results_so_far(experiment: Experiment, history: History) -> dict[str, Any]:
@@ -336,11 +342,11 @@ def _netcdf(dataset: xr.Dataset) -> bytes:
 
 def _final_state(experiment: Experiment, state: TrainingState) -> xr.Dataset:
     """Return outputs, targets and hidden voltages of training samples."""
-    data, circuit = experiment.data, experiment.circuit
+    data, substrate = experiment.data, experiment.substrate
     inputs = data.train_inputs[:SHOWN_SAMPLES]
-    point = experiment.trainer.settle_all(state.params, inputs)
-    outputs = np.asarray(circuit.outputs(point.voltages))
-    free = circuit.free_nodes
+    settled = experiment.trainer.settle_all(state.params, inputs)
+    outputs = np.asarray(substrate.outputs(settled.state))
+    names, values = substrate.named_state(settled.state)
     return xr.Dataset(
         {
             "output": (("sample", "output_index"), outputs, {"units": "V"}),
@@ -349,8 +355,8 @@ def _final_state(experiment: Experiment, state: TrainingState) -> xr.Dataset:
                 data.train_targets[:SHOWN_SAMPLES],
                 {"units": "V"},
             ),
-            "voltage": (("sample", "node"), np.asarray(point.voltages)[:, free], {"units": "V"}),
+            "voltage": (("sample", "node"), values, {"units": "V"}),
         },
-        coords={"node": [circuit.node_names[n] for n in free]},
+        coords={"node": names},
         attrs={"task": data.task},
     )

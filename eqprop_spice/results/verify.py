@@ -5,10 +5,11 @@ import dataclasses
 import jax
 import numpy as np
 
-from eqprop_spice.engines.ngspice.engine import HELD_POINTS, NgSpice
+from eqprop_spice.engines.ngspice.engine import HELD_POINTS
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.phases import Free
 from eqprop_spice.results.run import Run
+from eqprop_spice.substrates.base import require
 
 CHUNK = 250
 """Samples per sweep; bounds ngspice's memory."""
@@ -47,16 +48,18 @@ def verify(run: Run, *, num_samples: int) -> Verification:
     inputs = inputs[:num_samples]
     params = run.params
     own = experiment.trainer.settle_all(params, inputs)
-    reference, devices = NgSpice(), experiment.network.devices(params)
-    held = [Free()] * HELD_POINTS
+    substrate = experiment.substrate
+    require(substrate, "reference", experiment.source)
+    reference = substrate.reference()
     parts = [
-        reference.settle(experiment.circuit, devices, inputs[i : i + CHUNK], held)[-1]
+        reference.settle(params, inputs[i : i + CHUNK], [Free()] * HELD_POINTS)[-1]
         for i in range(0, num_samples, CHUNK)
     ]
     spice = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
     both = np.asarray(own.converged) & spice.converged
-    difference = np.abs(np.asarray(own.voltages) - spice.voltages)[both]
-    outputs = [np.asarray(experiment.circuit.outputs(p.voltages)) for p in (own, spice)]
+    states = [substrate.named_state(settled.state)[1] for settled in (own, spice)]
+    difference = np.abs(states[0] - states[1])[both]
+    outputs = [np.asarray(substrate.outputs(settled.state)) for settled in (own, spice)]
     if data.task == "classes":
         decisions = [np.nan_to_num(o).argmax(1) for o in outputs]
         same = decisions[0] == decisions[1]

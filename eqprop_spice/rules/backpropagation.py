@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from eqprop_spice.engines.relaxation import Relaxation
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.rules.base import AbstractRule, Estimate, free_slopes
+from eqprop_spice.rules.base import AbstractRule, Estimate, settle_free
+from eqprop_spice.settled import Relaxation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,17 +17,24 @@ class AbstractBackpropagation(AbstractRule):
         return None
 
     @property
-    def bears_read_noise(self) -> bool:
+    def needs(self) -> frozenset[str]:
+        """The gradient is computed, from the settled state or through a relaxation."""
+        return frozenset({"adjoint" if self.relaxation is None else "relaxation"})
+
+    @property
+    def allows_read_noise(self) -> bool:
         """No: the gradient is computed, not read."""
         return False
 
-    def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
+    def __call__(
+        self, substrate, params, inputs, targets, cost, *, start=None, key=None
+    ) -> Estimate:
         """Return the gradient; see `AbstractRule`."""
-        free, outputs, converged, slopes = free_slopes(substrate, params, inputs, targets, cost)
+        free = settle_free(substrate, params, inputs, targets, cost=cost, start=start)
         gradient, converged = substrate.cost_gradient(
-            params, inputs, free, slopes, converged, self.relaxation
+            params, inputs, free.state, free.slopes, free.converged, self.relaxation
         )
-        return Estimate(gradient, outputs, converged)
+        return Estimate(gradient, free.outputs, converged, free.state)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,15 +1,14 @@
 """Rules that contrast two states of a system, one or both of them perturbed."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.costs.base import AbstractCost
-from eqprop_spice.phases import Free
+from eqprop_spice.phases import AbstractNudge, AbstractPhase, Free
 from eqprop_spice.rules.base import AbstractRule, Estimate
-from eqprop_spice.substrates.base import AbstractSubstrate, Params
 
 Variant = Literal["positive", "negative", "centered"]
 
@@ -23,7 +22,10 @@ SIGNS: dict[Variant, tuple[int, int]] = {
 
 @dataclasses.dataclass(frozen=True)
 class AbstractContrast(AbstractRule):
-    r"""Estimates $(E_\theta(s_2) - E_\theta(s_1)) / d$, d being the distance of perturbations."""
+    r"""Estimates $(E_\theta(s_2) - E_\theta(s_1)) / d$, d being the distance of perturbations.
+
+    A rule of this kind is the phase that it perturbs with, and by how much.
+    """
 
     @property
     def signs(self) -> tuple[int, int]:
@@ -35,68 +37,44 @@ class AbstractContrast(AbstractRule):
         """The size of a perturbation, which the contrast is divided by."""
         raise NotImplementedError
 
-    def states(
-        self,
-        substrate: AbstractSubstrate,
-        params: Params,
-        inputs: Float[Array, "batch input"],
-        targets: Float[Array, "batch output"],
-        cost: AbstractCost,
-        signs: list[int],
-    ) -> list[Any]:
-        """Return the free state, and those perturbed towards the target (1) or away from it (-1).
-
-        Args:
-            substrate: The system that learns.
-            params: Its parameters by group name.
-            inputs: Source voltages [V].
-            targets: Target of every output [V].
-            cost: The cost of one output vector.
-            signs: The directions asked for.
-        """
+    def phase(
+        self, sign: int, targets: Float[Array, "batch output"], cost: AbstractCost
+    ) -> AbstractPhase | AbstractNudge:
+        """Return the phase that is perturbed towards the target (1) or away from it (-1)."""
         raise NotImplementedError
 
-    def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
+    def phases(self, targets, cost) -> list[AbstractPhase | AbstractNudge]:
+        """Return the perturbed phases; see `AbstractRule`."""
+        return [self.phase(sign, targets, cost) for sign in self.signs if sign]
+
+    def __call__(
+        self, substrate, params, inputs, targets, cost, *, start=None, key=None
+    ) -> Estimate:
         """Return the contrast; see `AbstractRule`."""
+        self.check_cost(cost)
         low, high = self.signs
-        signs = [sign for sign in (low, high) if sign]
-        free, *perturbed = self.states(substrate, params, inputs, targets, cost, signs)
-        at = {0: free, **dict(zip(signs, perturbed, strict=True))}
-        converged = substrate.converged(free)
-        for state in perturbed:
-            converged = converged & substrate.converged(state)
-        contrast = substrate.contrast(at[low], at[high], converged)
+        phases = self.phases(targets, cost)
+        free, *perturbed = substrate.settle(params, inputs, [Free(), *phases], start=start, key=key)
+        at = {0: free, **dict(zip(filter(None, self.signs), perturbed, strict=True))}
+        converged = free.converged
+        for settled in perturbed:
+            converged = converged & settled.converged
+        contrast = substrate.contrast(params, inputs, at[low].state, at[high].state, converged)
         distance = (high - low) * self.strength
         gradient = {name: value / distance for name, value in contrast.items()}
-        return Estimate(gradient, substrate.outputs(free), converged)
+        return Estimate(gradient, substrate.outputs(free.state), converged, free.state)
 
 
 @dataclasses.dataclass(frozen=True)
 class AbstractHeld(AbstractContrast):
     """Contrasts states whose outputs are held, not nudged."""
 
-    def towards(
-        self,
-        outputs: Float[Array, "batch output"],
-        targets: Float[Array, "batch output"],
-        cost: AbstractCost,
-    ) -> Float[Array, "batch output"]:
-        """Return the displacement of the outputs towards the target [V]."""
-        raise NotImplementedError
+    @property
+    def needs(self) -> frozenset[str]:
+        """The outputs are held."""
+        return frozenset({"hold"})
 
     @property
-    def bears_read_noise(self) -> bool:
+    def allows_read_noise(self) -> bool:
         """No: held outputs are set from a reading; noise there is another model."""
         return False
-
-    def states(self, substrate, params, inputs, targets, cost, signs) -> list[Any]:
-        """Return the free state, and those with displaced outputs; see `AbstractContrast`."""
-        (free,) = substrate.settle(params, inputs, [Free()])
-        towards = self.towards(substrate.outputs(free), targets, cost)
-        return [free, *(substrate.clamp(params, inputs, free, sign * towards) for sign in signs)]
-
-    def displacement(self, outputs, targets, cost):
-        """Return the displacement of the state that is not free; towards the target if both are."""
-        towards = self.towards(outputs, targets, cost)
-        low, high = self.signs
-        return towards if high else low * towards

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from eqprop_spice.phases import Hold
 from eqprop_spice.rules.contrast import SIGNS, AbstractHeld
 
 
@@ -26,6 +27,6 @@ class ContrastiveLearning(AbstractHeld):
         """The estimate is the plain difference."""
         return 1.0
 
-    def towards(self, outputs, targets, cost):
-        """Return what takes the outputs to their targets."""
-        return targets - outputs
+    def phase(self, sign, targets, cost):
+        """Return the outputs held at their targets; see `AbstractContrast`."""
+        return Hold(targets)

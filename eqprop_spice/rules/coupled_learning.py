@@ -1,9 +1,10 @@
 """Coupled learning: contrast states whose outputs are held, not nudged: P-CpL, N-CpL and C-CpL."""
 
 import dataclasses
-import math
 
 from eqprop_spice.errors import ConfigError
+from eqprop_spice.phases import Displacement
+from eqprop_spice.rules.base import is_positive
 from eqprop_spice.rules.contrast import SIGNS, AbstractHeld, Variant
 
 
@@ -32,7 +33,7 @@ class CoupledLearning(AbstractHeld):
 
     def __post_init__(self) -> None:
         """Refuse a displacement of no size."""
-        if not (math.isfinite(self.eta) and self.eta > 0):
+        if not is_positive(self.eta):
             raise ConfigError(
                 f"eta is {self.eta}; it must be finite and positive. For a displacement away from "
                 'the target set variant = "negative".'
@@ -48,6 +49,6 @@ class CoupledLearning(AbstractHeld):
         """The displacement as a fraction of the cost's gradient."""
         return self.eta
 
-    def towards(self, outputs, targets, cost):
-        r"""Return $-\eta\,\partial C/\partial o$ [V]."""
-        return -self.eta * cost.gradient(outputs, targets)
+    def phase(self, sign, targets, cost):
+        """Return the outputs held displaced; see `AbstractContrast`."""
+        return Displacement(cost, targets, sign * self.eta)

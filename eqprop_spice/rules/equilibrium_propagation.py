@@ -1,12 +1,12 @@
 """Equilibrium propagation with a finite nudge: P-EP, N-EP and C-EP."""
 
 import dataclasses
-import math
 from typing import Any, Literal
 
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.phases import AbstractPhase, Force, Free, Nudge, Spring, constant_nudge
+from eqprop_spice.phases import AbstractNudge, AbstractPhase, ConstantNudge, Spring
+from eqprop_spice.rules.base import is_positive
 from eqprop_spice.rules.contrast import SIGNS, AbstractContrast, Variant
 
 
@@ -34,7 +34,7 @@ class EquilibriumPropagation(AbstractContrast):
 
     def __post_init__(self) -> None:
         """Refuse a nudge of no strength."""
-        if not (math.isfinite(self.beta) and self.beta > 0):
+        if not is_positive(self.beta):
             raise ConfigError(
                 f"beta is {self.beta} S; it must be finite and positive. For the limit beta -> 0 "
                 'use the rule "small_signal.SmallSignal"; for a negative nudge set '
@@ -59,20 +59,23 @@ class EquilibriumPropagation(AbstractContrast):
         """The nudge [S]."""
         return self.beta
 
-    def states(self, substrate, params, inputs, targets, cost, signs) -> list[Any]:
-        """Return the free state and the nudged ones; see `AbstractContrast`."""
-        self.check_cost(cost)
-        phases = [self._phase(sign * self.beta, targets, cost) for sign in signs]
-        return substrate.settle(params, inputs, [Free(), *phases])
+    @property
+    def nudge_strength(self) -> Any:
+        """Beta [S]."""
+        return self.beta
 
-    def nudged_phase(self, outputs, targets, cost) -> AbstractPhase:
-        """Return the nudged phase of this rule at given free outputs."""
-        beta = -self.beta if self.variant == "negative" else self.beta
+    def nudged_by(self, beta: Any) -> "EquilibriumPropagation":
+        """Return this rule with another beta [S]."""
+        return dataclasses.replace(self, beta=beta)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The outputs are pushed, by a force or a spring."""
+        return frozenset({"spring" if self.nudge == "live" else "force"})
+
+    def phase(self, sign, targets, cost) -> AbstractPhase | AbstractNudge:
+        """Return the nudged phase; see `AbstractContrast`."""
+        beta = sign * self.beta
         if self.nudge == "live":
             return Spring(beta, targets)
-        return Force(-beta * cost.gradient(outputs, targets))
-
-    def _phase(self, beta: float, targets, cost) -> AbstractPhase | Nudge:
-        if self.nudge == "live":
-            return Spring(beta, targets)
-        return constant_nudge(cost, targets, beta)
+        return ConstantNudge(cost, targets, beta)

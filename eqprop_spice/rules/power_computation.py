@@ -1,13 +1,13 @@
 """The power-computation method: finite differences of the total dissipated power."""
 
 import dataclasses
-import math
+from typing import Any
 
 import numpy as np
 
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.phases import AbstractPhase, Force, Free, constant_nudge
-from eqprop_spice.rules.base import AbstractRule, Estimate
+from eqprop_spice.phases import ConstantNudge, Free
+from eqprop_spice.rules.base import AbstractRule, Estimate, is_positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,19 +39,38 @@ class PowerComputation(AbstractRule):
         """Refuse a nudge or a difference of no size."""
         for name in ("beta", "step"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if not is_positive(value):
                 raise ConfigError(f"{name} is {value}; it must be finite and positive.")
 
-    def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
+    @property
+    def nudge_strength(self) -> Any:
+        """Beta [S]."""
+        return self.beta
+
+    def nudged_by(self, beta: Any) -> "PowerComputation":
+        """Return this rule with another beta [S]."""
+        return dataclasses.replace(self, beta=beta)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The power is compared, not the voltage drops."""
+        return frozenset({"force", "dissipation"})
+
+    def phases(self, targets, cost):
+        """Return the nudged phase; as published, it follows the outputs of each varied circuit."""
+        return [ConstantNudge(cost, targets, self.beta)]
+
+    def __call__(
+        self, substrate, params, inputs, targets, cost, *, start=None, key=None
+    ) -> Estimate:
         """Return the estimate; see `AbstractRule`."""
-        # As published, the nudge follows the outputs of each varied circuit.
-        phases = [Free(), constant_nudge(cost, targets, self.beta)]
+        phases = [Free(), *self.phases(targets, cost)]
 
         def contrast(varied):
-            free, nudged = substrate.settle(varied, inputs, phases)
-            change = substrate.dissipated_power(varied, nudged)
-            change = change - substrate.dissipated_power(varied, free)
-            return change, substrate.converged(free) & substrate.converged(nudged), free
+            free, nudged = substrate.settle(varied, inputs, phases, start=start, key=key)
+            change = substrate.dissipated_power(varied, nudged.state)
+            change = change - substrate.dissipated_power(varied, free.state)
+            return change, free.converged & nudged.converged, free.state
 
         base, converged, free = contrast(params)
         outputs = substrate.outputs(free)
@@ -73,8 +92,4 @@ class PowerComputation(AbstractRule):
             ).reshape(params[name].shape)
             for name, slopes in gradient.items()
         }
-        return Estimate(means, outputs, converged)
-
-    def nudged_phase(self, outputs, targets, cost) -> AbstractPhase:
-        """Return the nudged phase of this rule at given free outputs."""
-        return Force(-self.beta * cost.gradient(outputs, targets))
+        return Estimate(means, outputs, converged, free)

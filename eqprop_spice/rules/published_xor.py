@@ -5,11 +5,10 @@ Use it to reproduce that code and to take its conventions away one by one; train
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from eqprop_spice.phases import AbstractPhase
 from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.power_computation import PowerComputation
@@ -46,9 +45,29 @@ class PublishedXor(AbstractRule):
             return PowerComputation(self.beta)
         return EquilibriumPropagation("negative", self.beta)
 
-    def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
+    @property
+    def nudge_strength(self) -> Any:
+        """Beta [S]."""
+        return self.beta
+
+    def nudged_by(self, beta: Any) -> "PublishedXor":
+        """Return this rule with another beta [S]."""
+        return dataclasses.replace(self, beta=beta)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What its method needs."""
+        return self._rule.needs
+
+    def phases(self, targets, cost):
+        """Return the phases of its method."""
+        return self._rule.phases(targets, cost)
+
+    def __call__(
+        self, substrate, params, inputs, targets, cost, *, start=None, key=None
+    ) -> Estimate:
         """Return the gradient on the active member of every pair; see `AbstractRule`."""
-        estimate = self._rule(substrate, params, inputs, targets, cost)
+        estimate = self._rule(substrate, params, inputs, targets, cost, start=start, key=key)
         gradient = {}
         for name, pairs in self.pairs.items():
             value, slope = jnp.asarray(params[name]), jnp.asarray(estimate.gradient[name])
@@ -59,8 +78,4 @@ class PublishedXor(AbstractRule):
                 active = active.T.reshape(active.shape)
             placed = jnp.zeros_like(slope).at[plus].set(jnp.where(positive, active, 0.0))
             gradient[name] = placed.at[minus].set(jnp.where(positive, 0.0, active))
-        return Estimate(gradient, estimate.outputs, estimate.converged)
-
-    def nudged_phase(self, outputs, targets, cost) -> AbstractPhase:
-        """Return the nudged phase of this rule at given free outputs."""
-        return self._rule.nudged_phase(outputs, targets, cost)
+        return dataclasses.replace(estimate, gradient=gradient)

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from eqprop_spice.engines.relaxation import Relaxation
 from eqprop_spice.rules.backpropagation import AbstractTruncated
+from eqprop_spice.settled import Relaxation
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from eqprop_spice.rules.base import AbstractRule, Estimate, free_slopes
+from eqprop_spice.rules.base import AbstractRule, Estimate, settle_free
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,13 +15,21 @@ class SmallSignal(AbstractRule):
     """
 
     @property
-    def bears_read_noise(self) -> bool:
+    def needs(self) -> frozenset[str]:
+        """The response is computed."""
+        return frozenset({"response"})
+
+    @property
+    def allows_read_noise(self) -> bool:
         """No: the small-signal response is computed, not read."""
         return False
 
-    def __call__(self, substrate, params, inputs, targets, cost) -> Estimate:
+    def __call__(
+        self, substrate, params, inputs, targets, cost, *, start=None, key=None
+    ) -> Estimate:
         """Return the gradient; see `AbstractRule`."""
-        free, outputs, converged, slopes = free_slopes(substrate, params, inputs, targets, cost)
-        change, valid = substrate.respond(params, inputs, free, -slopes)
-        converged = converged & valid
-        return Estimate(substrate.contrast_rate(free, change, converged), outputs, converged)
+        free = settle_free(substrate, params, inputs, targets, cost=cost, start=start)
+        change, valid = substrate.respond(params, inputs, free.state, -free.slopes)
+        converged = free.converged & valid
+        gradient = substrate.contrast_rate(params, inputs, free.state, change, converged)
+        return Estimate(gradient, free.outputs, converged, free.state)

@@ -12,20 +12,21 @@ from jaxtyping import Bool, Float
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.groups import GROUND
-from eqprop_spice.circuits.power import absorbed_powers
-from eqprop_spice.circuits.reciprocity import reciprocity_weights
+from eqprop_spice.circuits.power import absorbed_powers, co_contents
+from eqprop_spice.circuits.reciprocity import branch_weights, reciprocity_weights
 from eqprop_spice.engines.base import AbstractEngine
-from eqprop_spice.engines.native import Native
-from eqprop_spice.engines.relaxation import Relaxation, truncated_multipliers
+from eqprop_spice.engines.ngspice.engine import NgSpice
+from eqprop_spice.engines.relaxation import truncated_multipliers
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.nonidealities.base import AbstractNonideality
-from eqprop_spice.phases import AbstractPhase, Free, Nudge
+from eqprop_spice.phases import AbstractNudge, AbstractPhase, Free, Hold
 from eqprop_spice.settled import OperatingPoint
-from eqprop_spice.substrates.base import AbstractSubstrate, Params
+from eqprop_spice.spice.writer import netlist
+from eqprop_spice.substrates.base import ABILITIES, AbstractSubstrate, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class Network(AbstractSubstrate):
+class ResistiveNetwork(AbstractSubstrate):
     r"""A resistive network; its energy is the weighted co-content [W].
 
     $P(u) = \sum_b \omega_b \Theta_b(\Delta V_b)$, so $\partial P/\partial g = \omega \Delta V^2/2$.
@@ -40,7 +41,6 @@ class Network(AbstractSubstrate):
         weights: "reciprocity" for the weights that make the rule a gradient; "none" for the rule as
             it is printed in the literature (Kendall et al. 2020, arXiv:2006.01981, eq. 9), which is
             off by A/kappa per amplifier stage.
-        key: Random key of the next readings; None reads what is there.
     """
 
     circuit: Circuit
@@ -48,7 +48,6 @@ class Network(AbstractSubstrate):
     weights: Literal["reciprocity", "none"] = "reciprocity"
     nominal: Circuit | None = None
     nonidealities: tuple[AbstractNonideality, ...] = ()
-    key: Any = None
 
     @functools.cached_property
     def group_weights(self) -> dict[str, Array]:
@@ -58,14 +57,61 @@ class Network(AbstractSubstrate):
         weights = reciprocity_weights(self.nominal or self.circuit)
         return {name: w.flat[0] if (w == w.flat[0]).all() else w for name, w in weights.items()}
 
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of the conductances [S] of every trainable group."""
+        return self.circuit.parameter_shapes()
+
     @property
-    def needs_key(self) -> bool:
+    def traceable(self) -> bool:
+        """Whether the engine runs under `jax.jit`."""
+        return self.engine.traceable
+
+    def vectorizable(self, *, holding: bool) -> bool:
+        """Whether the engine runs this circuit under `jax.vmap`, and the clamped one if asked."""
+        circuits = [self.circuit, *([self.circuit.clamped] if holding else [])]
+        return all(self.engine.vectorizable(circuit) for circuit in circuits)
+
+    @property
+    def random(self) -> bool:
         """Whether readings are random."""
         return any(n.changes_readings for n in self.nonidealities)
 
-    def keyed(self, key: Any) -> "Network":
-        """Return this network with the key of its next readings."""
-        return self if key is None else dataclasses.replace(self, key=key)
+    @property
+    def abilities(self) -> frozenset[str]:
+        """All but averages over samples."""
+        return frozenset(ABILITIES) - {"sampling"}
+
+    def nudge_scale(self, params: Params) -> float:
+        """Return the mean conductance of the resistors at an output's positive node [S]."""
+        totals = self.circuit.node_conductances(params)
+        return float(totals[self.circuit.output_nodes[:, 0]].mean())
+
+    def check(self) -> None:
+        """Refuse a circuit that the engine cannot solve, or that has no weights.
+
+        Raises:
+            NetlistError: If so, with what to use instead.
+        """
+        self.engine.check_circuit(self.circuit)
+        _ = self.group_weights
+
+    def check_parameters(self, params: Params) -> None:
+        """Refuse conductances that no resistor has; see `Circuit.check_parameters`."""
+        self.circuit.check_parameters(params)
+
+    def admissible(self, params: Params) -> dict[str, Bool[Array, "..."]]:
+        """Return which conductances are finite and positive."""
+        finite = super().admissible(params)
+        return {name: finite[name] & (values > 0.0) for name, values in params.items()}
+
+    def explain(self, settled: OperatingPoint, sample: int) -> str:
+        """Name the node where a sample violates Kirchhoff's current law most."""
+        return f"worst at node '{self.circuit.node_names[int(settled.worst_node[sample])]}'"
+
+    def named_state(self, state: Array) -> tuple[list[str], Float[np.ndarray, "batch free"]]:
+        """Return names and voltages [V] of the free nodes."""
+        free = self.circuit.free_nodes
+        return [self.circuit.node_names[n] for n in free], np.asarray(state)[:, free]
 
     def devices(self, params: Params) -> Params:
         """Return the conductances of the devices [S] when programmed with `params` [S]."""
@@ -77,15 +123,37 @@ class Network(AbstractSubstrate):
         self,
         params: Params,
         inputs: Float[Array, "batch input"],
-        phases: Sequence[AbstractPhase | Nudge],
+        phases: Sequence[AbstractPhase | AbstractNudge],
+        *,
+        start: Any = None,
+        key: Any = None,
     ) -> list[OperatingPoint]:
-        """Return the operating points of every sample in every phase, as they are read."""
-        points = self.engine.settle(self.circuit, self.devices(params), inputs, phases)
-        if self.key is None or not self.needs_key:
-            return points
+        """Return the operating points of every sample in every phase, as they are read.
+
+        Raises:
+            ConfigError: If outputs are to be held and readings are noisy: two held states would be
+                read with one noise.
+        """
+        devices = self.devices(params)
+        holding = [
+            isinstance(p, Hold) or (isinstance(p, AbstractNudge) and p.holds) for p in phases
+        ]
+        loads = [phase for phase, holds in zip(phases, holding, strict=True) if not holds]
+        points = self.engine.settle(self.circuit, devices, inputs, loads)
+        if key is not None and self.random:
+            if any(holding):
+                raise ConfigError(
+                    "Rules that hold the outputs cannot be combined with read noise; use "
+                    "equilibrium_propagation.EquilibriumPropagation, or remove the read noise."
+                )
+            points = [
+                self._read(point, jax.random.fold_in(key, number))
+                for number, point in enumerate(points)
+            ]
+        free, remaining = points[0], iter(points)
         return [
-            self._read(point, jax.random.fold_in(self.key, number))
-            for number, point in enumerate(points)
+            self._hold(devices, inputs, free, phase) if holds else next(remaining)
+            for phase, holds in zip(phases, holding, strict=True)
         ]
 
     def _read(self, point: OperatingPoint, key: Any) -> OperatingPoint:
@@ -97,120 +165,137 @@ class Network(AbstractSubstrate):
             voltages = np.asarray(voltages)
         return dataclasses.replace(point, voltages=voltages)
 
-    def outputs(self, state: OperatingPoint) -> Float[Array, "batch output"]:
+    def outputs(self, state: Float[Array, "batch node"]) -> Float[Array, "batch output"]:
         """Return the output voltages [V]."""
-        return self.circuit.outputs(state.voltages)
+        return self.circuit.outputs(state)
 
-    def converged(self, state: OperatingPoint) -> Bool[Array, " batch"]:
-        """Return which samples reached an operating point."""
-        return state.converged
+    def energy(
+        self, params: Params, inputs: Float[Array, "batch input"], state: Float[Array, "batch node"]
+    ) -> Float[Array, " batch"]:
+        """Return the weighted co-content [W]."""
+        circuit = self.circuit
+        if self.weights == "none":
+            weights = {group.name: np.ones(()) for group in circuit.groups}
+        else:
+            weights = branch_weights(self.nominal or circuit, circuit.groups)
+        nothing = 0.0 * circuit.outputs(state)
+        contents = co_contents(circuit, self.devices(params), state, nothing, weights=weights)
+        return contents["resistors"] + contents["diodes"]
 
-    def clamp(
+    def residual(self, params, inputs, state, phase) -> Float[Array, "batch free"]:
+        """Return the currents that leave each free node [A]; see `Circuit.residual`."""
+        outputs = self.circuit.outputs(state)
+        injected = phase.source_currents(*outputs.shape) - phase.conductance * outputs
+        return self.circuit.residual(self.devices(params), state, injected)
+
+    def energy_gradient(self, params, inputs, state, samples) -> dict[str, Array]:
+        r"""Return $\omega$ times the batch mean of $\Delta V^2/2$ [W/S]."""
+        return self._weighted_product(0.5 * state, state, samples)
+
+    def _hold(
         self,
-        params: Params,
+        devices: Params,
         inputs: Float[Array, "batch input"],
-        state: OperatingPoint,
-        displacement: Float[Array, "batch output"],
+        free: OperatingPoint,
+        phase: AbstractPhase | AbstractNudge,
     ) -> OperatingPoint:
-        """Hold the output nodes with voltage sources, and settle the rest.
-
-        Raises:
-            ConfigError: If readings are noisy: two held states would be read with one noise.
-        """
-        if self.needs_key:
-            raise ConfigError(
-                "Rules that hold the outputs cannot be combined with read noise; use "
-                "equilibrium_propagation.EquilibriumPropagation, or remove the read noise."
-            )
+        """Hold the output nodes with voltage sources, and settle the rest."""
         clamped = self.circuit.clamped
-        xp = state.voltages.__array_namespace__()
-        held = self.held_voltages(state, displacement)
-        held = xp.where(state.converged[:, None], held, 0.0)
+        xp = free.voltages.__array_namespace__()
+        held = self.held_voltages(free.voltages, phase)
+        held = xp.where(free.converged[:, None], held, 0.0)
         extended = xp.concatenate([xp.asarray(inputs), held], axis=1)
         if not len(clamped.free_nodes):
             # Nothing is left to settle.
-            return dataclasses.replace(state, voltages=clamped.node_voltages(held[:, :0], extended))
-        (point,) = self.engine.settle(clamped, self.devices(params), extended, [Free()])
-        return dataclasses.replace(point, converged=point.converged & state.converged)
+            return dataclasses.replace(free, voltages=clamped.node_voltages(held[:, :0], extended))
+        (point,) = self.engine.settle(clamped, devices, extended, [Free()])
+        return dataclasses.replace(point, converged=point.converged & free.converged)
 
     def held_voltages(
-        self, state: OperatingPoint, displacement: Float[Array, "batch output"]
+        self, voltages: Float[Array, "batch node"], phase: AbstractPhase | AbstractNudge
     ) -> Float[Array, "batch clamped"]:
-        """Return the voltages of `clamped_nodes` that displace the outputs of a state [V].
+        """Return the voltages of `clamped_nodes` that hold the outputs as a phase says [V].
 
-        Both nodes of a differential output move, by half the displacement each.
+        Both nodes of a differential output move from where they are free, by half of what the
+        output moves.
+
+        Args:
+            voltages: Node voltages at free operating points [V].
+            phase: A phase that holds the outputs, or a nudge that does.
         """
+        outputs = self.circuit.outputs(voltages)
+        hold = phase(outputs, slice(None)) if isinstance(phase, AbstractNudge) else phase
+        assert isinstance(hold, Hold)
+        displacement = hold.outputs - outputs
         circuit = self.circuit
-        xp = state.voltages.__array_namespace__()
+        xp = voltages.__array_namespace__()
         differential = (circuit.output_nodes != GROUND).all(1)
         # Moves a node by the displacements of the outputs that it belongs to.
         share = np.zeros((circuit.num_outputs, circuit.num_nodes))
         size = np.where(differential, 0.5, 1.0)
         np.add.at(share, (np.arange(len(size)), circuit.output_nodes[:, 0]), size)
         np.add.at(share, (np.arange(len(size)), circuit.output_nodes[:, 1]), -size)
-        return (state.voltages + displacement @ xp.asarray(share))[:, circuit.clamped_nodes]
+        return (voltages + displacement @ xp.asarray(share))[:, circuit.clamped_nodes]
 
-    def contrast(
-        self, first: OperatingPoint, second: OperatingPoint, samples: Bool[Array, " batch"]
-    ) -> dict[str, Array]:
+    def contrast(self, params, inputs, first, second, samples) -> dict[str, Array]:
         r"""Return $\omega$ times the batch mean of $(\Delta V_2^2 - \Delta V_1^2)/2$ [W/S].
 
         The difference of squares is taken as product of mean and difference: exact in floating
         point where the two states differ by less than the square root of its precision.
         """
-        mean = 0.5 * (first.voltages + second.voltages)
-        return self._weighted_product(mean, second.voltages - first.voltages, samples)
+        return self._weighted_product(0.5 * (first + second), second - first, samples)
 
-    def respond(
-        self,
-        params: Params,
-        inputs: Float[Array, "batch input"],
-        state: OperatingPoint,
-        currents: Float[Array, "batch output"],
-    ) -> tuple[Array, Bool[Array, " batch"]]:
+    def respond(self, params, inputs, state, forces) -> tuple[Array, Bool[Array, " batch"]]:
         """Return the small-signal change of all node voltages [V], and where it is finite."""
-        changes = self.engine.respond(self.circuit, self.devices(params), inputs, state, currents)
+        changes = self.engine.respond(self.circuit, self.devices(params), inputs, state, forces)
         finite = changes.__array_namespace__().isfinite(changes).all(axis=1)
         return changes, finite
 
-    def contrast_rate(
-        self, state: OperatingPoint, change: Array, samples: Bool[Array, " batch"]
-    ) -> dict[str, Array]:
+    def contrast_rate(self, params, inputs, state, change, samples) -> dict[str, Array]:
         r"""Return $\omega$ times the batch mean of $\Delta V\,\delta\Delta V$ [W/S]."""
-        return self._weighted_product(state.voltages, change, samples)
+        return self._weighted_product(state, change, samples)
 
     def cost_gradient(
-        self,
-        params: Params,
-        inputs: Float[Array, "batch input"],
-        state: OperatingPoint,
-        output_gradient: Float[Array, "batch output"],
-        samples: Bool[Array, " batch"],
-        relaxation: Relaxation | None = None,
+        self, params, inputs, state, output_gradient, samples, relaxation=None
     ) -> tuple[dict[str, Array], Bool[Array, " batch"]]:
         r"""Return the exact gradient by the adjoint of Kirchhoff's equations.
 
-        With the multipliers $\mu$ of `Native.adjoint`,
+        With the multipliers $\mu$ of `AbstractEngine.adjoint`,
         $dC/dg_{ab} = -(\mu_a - \mu_b)(v_a - v_b)$. No weight enters: this holds for circuits that
-        are not reciprocal as well. It is linear algebra, the same at any engine's operating point.
-        With a relaxation, the multipliers are those of `truncated_multipliers`.
+        are not reciprocal as well. With a relaxation, the multipliers are those of
+        `truncated_multipliers`.
         """
         devices, slopes = self.devices(params), output_gradient
         if relaxation is None:
-            multipliers = Native().adjoint(self.circuit, devices, inputs, state, slopes)
+            multipliers = self.engine.adjoint(self.circuit, devices, inputs, state, slopes)
         else:
-            xp = state.voltages.__array_namespace__()
-            voltages = xp.where(samples[:, None], state.voltages, 0.0)
+            xp = state.__array_namespace__()
+            voltages = xp.where(samples[:, None], state, 0.0)
             multipliers = truncated_multipliers(self.circuit, devices, voltages, slopes, relaxation)
         xp = multipliers.__array_namespace__()
         valid = samples & xp.isfinite(multipliers).all(axis=1)
-        return self._product(state.voltages, -multipliers, valid, {}), valid
+        return self._product(state, -multipliers, valid, {}), valid
 
-    def dissipated_power(self, params: Params, state: OperatingPoint) -> Float[Array, " batch"]:
+    def dissipated_power(self, params, state) -> Float[Array, " batch"]:
         """Return the power of resistors, diodes and amplifiers [W]; see `power`."""
         nothing = 0.0 * self.outputs(state)
-        powers = absorbed_powers(self.circuit, self.devices(params), state.voltages, nothing)
+        powers = absorbed_powers(self.circuit, self.devices(params), state, nothing)
         return powers["resistors"] + powers["diodes"] + powers["amplifiers"]
+
+    def netlist(self, params, inputs, phase, title) -> str:
+        """Return the netlist of one sample in a phase, as its devices are."""
+        devices = {name: np.asarray(g) for name, g in self.devices(params).items()}
+        if not isinstance(phase, Hold):
+            return netlist(self.circuit, devices, inputs[0], phase, title=title)
+        (free,) = self.engine.settle(self.circuit, devices, inputs, [Free()])
+        held = np.asarray(self.held_voltages(free.voltages, phase))[0]
+        extended = np.concatenate([inputs[0], held])
+        title += " with its outputs held"
+        return netlist(self.circuit.clamped, devices, extended, Free(), title=title)
+
+    def reference(self) -> "ResistiveNetwork":
+        """Return this network on ngspice with tight tolerances."""
+        return dataclasses.replace(self, engine=NgSpice())
 
     def _weighted_product(self, mean: Array, change: Array, samples: Array) -> dict[str, Array]:
         return self._product(mean, change, samples, self.group_weights)
@@ -224,7 +309,7 @@ class Network(AbstractSubstrate):
         change = xp.where(samples[:, None], change, 0.0)
         share = xp.maximum(samples.mean(), 1.0 / samples.shape[0])
         # Sources hold their nodes, but noise may read them moved.
-        still = self.circuit.is_fixed if self.key is None else None
+        still = None if self.random else self.circuit.is_fixed
         return {
             group.name: group.layout.voltage_drop_product(
                 mean, change, weights.get(group.name, 1.0) / share, still

@@ -5,7 +5,6 @@ runs all of them at once. Cells that have ended leave the batch, so that a few s
 it large.
 """
 
-import copy
 import dataclasses
 import functools
 import time
@@ -16,17 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eqprop_spice.engines.layered.plan import LayeredPlan
-from eqprop_spice.engines.native import Native, plan_for
 from eqprop_spice.experiment.experiment import RATE, SEED, Experiment
 from eqprop_spice.sweeps.cell import (
     UNCONVERGED,
     CellResult,
     figure_names,
     final_status,
+    impossible,
     is_full_batch,
 )
-from eqprop_spice.training.trainer import Trainer
+from eqprop_spice.training.tally import tally
+from eqprop_spice.training.trainer import Trainer, TrainingState
 
 BETA = "rule.beta"
 
@@ -46,21 +45,13 @@ SHRINK = 8
 def can_batch(experiment: Experiment) -> bool:
     """Whether cells of this experiment run vectorised.
 
-    They do on circuits that the native engine solves layer by layer, where an epoch is one update.
-    A rule that holds the outputs settles a second circuit, which has to be one of those too.
+    They do on systems that are traced in full, such as circuits that the native engine solves layer
+    by layer, where an epoch is one update and starts from no state of the last one.
     """
-    if not isinstance(experiment.engine, Native) or not is_full_batch(experiment):
+    substrate = experiment.substrate
+    if not is_full_batch(experiment) or substrate.warm:
         return False
-    circuits = [experiment.circuit]
-    if _holds_outputs(experiment):
-        circuits.append(experiment.circuit.clamped)
-    return all(isinstance(plan_for(circuit), LayeredPlan) for circuit in circuits)
-
-
-def _holds_outputs(experiment: Experiment) -> bool:
-    """Whether the rule compares states whose outputs are held."""
-    outputs = experiment.data.train_targets[:1]
-    return experiment.rule.displacement(outputs, outputs, experiment.cost) is not None
+    return substrate.vectorizable(holding="hold" in experiment.rule.needs)
 
 
 @dataclasses.dataclass
@@ -128,8 +119,8 @@ def run_batch(experiment: Experiment, cells: Sequence[Mapping[str, Any]]) -> lis
 def _lanes(experiment: Experiment, cells: Sequence[Mapping[str, Any]]) -> _Lanes:
     """Return the states before the first update."""
     table = experiment.table
-    beta = getattr(experiment.rule, "beta", 1.0)
-    shapes = experiment.circuit.parameter_shapes()
+    beta = experiment.rule.nudge_strength or 1.0
+    shapes = experiment.substrate.parameter_shapes()
     starts: dict[int, dict[str, np.ndarray]] = {}
     drawn = []
     for cell in cells:
@@ -179,11 +170,11 @@ def _program(program: _Program):
 
     def update(params, optimizer_state, rate, beta, seed, epoch):
         trainer = _trainer(experiment, rate, beta, seed)
-        params, optimizer_state, outputs, converged = trainer.step(
-            params, optimizer_state, inputs, targets, trainer.key(epoch, 0)
-        )
-        good = [(jnp.isfinite(g) & (g > 0.0)).all() for g in params.values()]
-        return params, optimizer_state, (outputs, converged, jnp.stack(good).all())
+        state = TrainingState(params, optimizer_state, epoch)
+        state, outputs, converged = trainer.step(state, inputs, targets, trainer.key(epoch, 0))
+        good = [g.all() for g in experiment.substrate.admissible(state.params).values()]
+        seen = outputs, converged, jnp.stack(good).all()
+        return state.params, state.optimizer_state, seen
 
     @jax.jit
     def advance(params, optimizer_state, rates, betas, seeds, first):
@@ -206,11 +197,7 @@ def _program(program: _Program):
 def _trainer(experiment: Experiment, rate: Any, beta: Any, seed: Any) -> Trainer:
     """Return the experiment's trainer with a traced learning rate, beta and seed."""
     trainer = experiment.trainer
-    rule = copy.copy(experiment.rule)
-    if hasattr(rule, "beta"):
-        # The rule checks its beta when it is built; a traced one has no value to check.
-        object.__setattr__(rule, "beta", beta)
-    update = dataclasses.replace(trainer.update, rule=rule)
+    update = dataclasses.replace(trainer.update, rule=experiment.rule.nudged_by(beta))
     return dataclasses.replace(trainer, update=update, learning_rate=rate, seed=seed)
 
 
@@ -229,11 +216,17 @@ class _Records:
     def add(self, numbers: np.ndarray, first: int, seen: tuple[np.ndarray, ...]) -> None:
         """Record some epochs of a batch, `epoch cell ...`; cells that have ended take no part."""
         seen = tuple(part[: self.length - first] for part in seen)
-        figures, unconverged = self._summary(*seen[:2])
+        experiment, (outputs, converged) = self.experiment, seen[:2]
+        data, goal = experiment.data, experiment.table.goal
+        targets = np.broadcast_to(data.train_targets, outputs.shape)
+        figures = tally(outputs, targets, converged, data=data, cost=experiment.cost).figures(data)
+        unconverged = 1.0 - converged.mean(-1)
         lanes = np.flatnonzero((numbers >= 0) & ~self.ended[numbers])
-        reached = self._reached(figures)
+        reached = np.isfinite(figures["loss"]) & goal.has_bounds
+        if goal.has_bounds:
+            reached &= goal.reached(figures)
         too_many = unconverged > self.experiment.table.training.max_unconverged
-        stopping = too_many | (reached if self.experiment.table.goal.stop else False)
+        stopping = too_many | (reached if goal.stop else False)
         # What an update did to the conductances is found at the next epoch.
         lost = np.concatenate([np.zeros_like(seen[2][:1]), ~seen[2][:-1]]) | (~seen[2] & too_many)
         stopping |= lost
@@ -254,37 +247,6 @@ class _Records:
             if failed:
                 self.failure[cell] = _failure(first + end, bool(lost[end, lane]))
 
-    def _summary(
-        self, outputs: np.ndarray, converged: np.ndarray
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Return the figures by epoch and cell, and the share of samples that did not converge."""
-        data, cost = self.experiment.data, self.experiment.cost
-        shape = converged.shape
-        targets = np.broadcast_to(data.train_targets, outputs.shape)
-        flat = outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1, targets.shape[-1])
-        counted = converged.sum(-1)
-        some = np.where(counted, counted, np.nan)
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            values = np.where(converged, cost.value(*flat).reshape(shape), 0.0)
-            largest = np.where(converged, np.abs(outputs - targets).max(-1), 0.0)
-            figures = {"loss": values.sum(-1) / some, "max_error": largest.max(-1)}
-            figures["max_error"][counted == 0] = np.nan
-            figures[UNCONVERGED] = shape[-1] - counted
-        if data.task != "regression":
-            correct = data.correct(*flat).reshape(shape) & converged
-            figures["accuracy"] = correct.mean(-1)
-        return figures, 1.0 - counted / shape[-1]
-
-    def _reached(self, figures: dict[str, np.ndarray]) -> np.ndarray:
-        """Return where the goal's bounds hold, by epoch and cell."""
-        goal = self.experiment.table.goal
-        reached = np.isfinite(figures["loss"]) & goal.has_bounds
-        if goal.max_error is not None:
-            reached &= figures["max_error"] < goal.max_error
-        if goal.train_accuracy is not None:
-            reached &= figures["accuracy"] >= goal.train_accuracy
-        return reached
-
     def results(self, seconds: float) -> list[CellResult]:
         """Return what became of every cell."""
         found = []
@@ -300,10 +262,7 @@ class _Records:
 def _failure(epoch: int, lost: bool) -> tuple[str, str]:
     """Return status and words for a cell that could not go on."""
     if lost:
-        return "diverged", (
-            f"A conductance is no longer a positive number after epoch {epoch}. Add a Box "
-            "constraint or lower the learning rate."
-        )
+        return "diverged", impossible(epoch)
     return "unconverged", (
         f"Too many samples have no operating point in epoch {epoch}. Lower the learning rate, "
         "tighten the Box constraint, or raise training.max_unconverged to drop them."

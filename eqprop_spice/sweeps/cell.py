@@ -11,7 +11,6 @@ import numpy as np
 
 from eqprop_spice.errors import ConvergenceError, NetlistError
 from eqprop_spice.experiment.experiment import Experiment
-from eqprop_spice.results.run import has_learned
 from eqprop_spice.training.trainer import TrainingState
 
 Status = Literal["learned", "diverged", "stalled", "unconverged", "crashed"]
@@ -70,14 +69,6 @@ def is_full_batch(experiment: Experiment) -> bool:
     return (size == 0 or size >= count) and unchanged and not len(experiment.data.test_inputs)
 
 
-def goal_reached(experiment: Experiment, figures: dict[str, float]) -> bool:
-    """Whether figures of training samples (and tests) reach the goal."""
-    named = {
-        k if k.startswith(("test_", "train_")) else f"train_{k}": v for k, v in figures.items()
-    }
-    return bool(has_learned(experiment, named))
-
-
 def run_cell(experiment: Experiment) -> CellResult:
     """Train an experiment in memory; it leaves no files.
 
@@ -99,14 +90,14 @@ def run_cell(experiment: Experiment) -> CellResult:
                 if name != UNCONVERGED:
                     column[state.epoch] = figures.get(name, np.nan)
             if last or table.goal.stop:
-                learned = goal_reached(experiment, figures)
+                learned = bool(table.goal.reached(figures))
             if last or learned:
                 break
             if following is None:
                 following, figures = experiment.trainer.epoch(state)
             columns[UNCONVERGED][state.epoch] = figures[UNCONVERGED]
             state = following
-            _check_conductances(state)
+            _check_parameters(experiment, state)
     except ConvergenceError as failure:
         status, error = "unconverged", str(failure)
     except NetlistError as failure:
@@ -142,14 +133,19 @@ def _figures(
     return None, {name.removeprefix("train_"): value for name, value in figures.items()}
 
 
-def _check_conductances(state: TrainingState) -> None:
-    """Refuse conductances that the native engine, being traced, does not see."""
-    for name, values in jax.tree.map(np.asarray, state.params).items():
-        if not (np.isfinite(values) & (values > 0)).all():
-            raise NetlistError(
-                f"A conductance of group '{name}' is no longer a positive number after epoch "
-                f"{state.epoch}. Add a Box constraint or lower the learning rate."
-            )
+def _check_parameters(experiment: Experiment, state: TrainingState) -> None:
+    """Refuse parameters that a traced substrate does not see."""
+    arrays = jax.tree.map(np.asarray, state.params)
+    if not all(np.asarray(good).all() for good in experiment.substrate.admissible(arrays).values()):
+        raise NetlistError(impossible(state.epoch))
+
+
+def impossible(epoch: int) -> str:
+    """Return in words that training has left what the system can be."""
+    return (
+        f"After epoch {epoch} a parameter is none that the system can have, such as a conductance "
+        "that is not positive. Add a Box constraint or lower the learning rate."
+    )
 
 
 def to_bytes(results: Sequence[CellResult]) -> bytes:

@@ -121,7 +121,7 @@ def relative_bias(experiment: Experiment, params: Mapping[str, np.ndarray], beta
 
     Both come from the native engine, whose noise is no part of it.
     """
-    network = dataclasses.replace(experiment.network, engine=Native(), key=None)
+    network = dataclasses.replace(experiment.network, engine=Native())
     data, rule = experiment.data, experiment.rule
     arguments = (dict(params), data.train_inputs, data.train_targets, experiment.cost)
     exact = _flat(SmallSignal()(network, *arguments).gradient)
@@ -148,7 +148,7 @@ def highest_beta(experiment: Experiment, params: Mapping[str, np.ndarray]) -> fl
 
 def gradient_function(experiment: Experiment) -> Gradient:
     """Return the exact gradient of the loss [V^2/S] by group, compiled once."""
-    network = dataclasses.replace(experiment.network, engine=Native(), key=None)
+    network = dataclasses.replace(experiment.network, engine=Native())
     data, cost = experiment.data, experiment.cost
 
     @jax.jit

@@ -100,7 +100,7 @@ class Store:
                 f"{path} is not the folder of a sweep: it has no experiment.toml. `eqprop-spice "
                 "sweep` prints the folder it writes."
             )
-        experiment = Experiment.load(path / "experiment.toml")
+        experiment = Experiment.load(path / "experiment.toml", trusted=False)
         return cls._filled(path, sweep_of(experiment, needs_goal=False))
 
     @classmethod

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.costs.base import AbstractCost
 from eqprop_spice.datasets.base import Data
 from eqprop_spice.errors import ConvergenceError
 from eqprop_spice.phases import Free
-from eqprop_spice.settled import OperatingPoint
+from eqprop_spice.settled import AnySettled
+from eqprop_spice.training.tally import Tally, tally
 from eqprop_spice.training.update import Update
 
 SAMPLES_PER_CALL = 2048
@@ -34,46 +34,14 @@ class TrainingState:
         params: Conductances [S] by group name.
         optimizer_state: What optax remembers.
         epoch: Number of epochs done.
+        carry: The states that the next minibatch starts from, of a substrate that is trained warm;
+            else None.
     """
 
     params: dict[str, Array]
     optimizer_state: Any
     epoch: int
-
-
-@dataclasses.dataclass
-class _Tally:
-    """Sums over the samples of an epoch."""
-
-    data: Data
-    cost: AbstractCost
-    num_samples: int = 0
-    num_unconverged: int = 0
-    num_correct: int = 0
-    total_cost: float = 0.0
-    max_error: float = 0.0
-
-    def add(self, outputs: np.ndarray, targets: np.ndarray, converged: np.ndarray) -> None:
-        """Count a batch."""
-        self.num_samples += len(outputs)
-        self.num_unconverged += int((~converged).sum())
-        self.num_correct += int(self.data.correct(outputs, targets)[converged].sum())
-        if converged.any():
-            good, wanted = outputs[converged], targets[converged]
-            self.total_cost += float(self.cost.value(good, wanted).sum())
-            self.max_error = max(self.max_error, float(np.abs(good - wanted).max()))
-
-    def figures(self, prefix: str = "") -> dict[str, float]:
-        """Return means over the samples that converged; a sample that did not is not correct."""
-        counted = self.num_samples - self.num_unconverged
-        figures = {
-            f"{prefix}loss": self.total_cost / counted if counted else float("nan"),
-            f"{prefix}max_error": self.max_error if counted else float("nan"),
-            f"{prefix}num_unconverged": float(self.num_unconverged),
-        }
-        if self.data.task != "regression":
-            figures[f"{prefix}accuracy"] = self.num_correct / max(self.num_samples, 1)
-        return figures
+    carry: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,16 +72,26 @@ class Trainer:
         if self.update.constraint is not None:
             arrays = self.update.constraint(arrays)
         optimizer = self.update.optimizer(self.learning_rate)
-        return TrainingState(arrays, optimizer.init(arrays), 0)
+        substrate = self.update.substrate
+        carry = substrate.initial_state(self._full_size) if substrate.warm else None
+        return TrainingState(arrays, optimizer.init(arrays), 0, carry)
 
-    def step(self, params, optimizer_state, inputs, targets, key=None):
-        """Update once; return the new state, and outputs and convergence before it."""
-        rate = self.learning_rate
-        return self.update.step(params, optimizer_state, inputs, targets, rate, key)
+    def step(self, state: TrainingState, inputs, targets, key=None):
+        """Update once; return the next state, and outputs and convergence before it."""
+        params, optimizer_state, carry, outputs, converged = self.update.step(
+            state.params,
+            state.optimizer_state,
+            state.carry,
+            inputs,
+            targets,
+            self.learning_rate,
+            key,
+        )
+        return TrainingState(params, optimizer_state, state.epoch, carry), outputs, converged
 
     def key(self, epoch: Any, batch: int) -> Any:
         """Return the random key of a minibatch's readings; None where they are not random."""
-        if not self.update.substrate.needs_key:
+        if not self.update.substrate.random:
             return None
         key = jax.random.fold_in(jax.random.key(self.seed), epoch)
         return jax.random.fold_in(key, batch)
@@ -143,7 +121,7 @@ class Trainer:
         Raises:
             ConvergenceError: If more than `max_unconverged` of a batch did not converge.
         """
-        tally = _Tally(self.data, self.update.cost)
+        total = Tally()
         rng = np.random.default_rng([self.seed, state.epoch, 1])
         after = state
         for first, rows in self._calls(state.epoch):
@@ -154,13 +132,19 @@ class Trainer:
             if self._too_many(converged).any():
                 self._refuse(before, first, rows, inputs, targets)
             width = targets.shape[-1]
-            tally.add(outputs.reshape(-1, width), targets.reshape(-1, width), converged.ravel())
-        return dataclasses.replace(after, epoch=state.epoch + 1), tally.figures()
+            total += tally(
+                outputs.reshape(-1, width),
+                targets.reshape(-1, width),
+                converged.ravel(),
+                data=self.data,
+                cost=self.update.cost,
+            )
+        return dataclasses.replace(after, epoch=state.epoch + 1), total.figures(self.data)
 
     @functools.cached_property
     def _batches_per_call(self) -> int:
         """How many full minibatches one call visits at most."""
-        if not self.update.substrate.engine.traceable:
+        if not self.update.substrate.traceable:
             return 1
         return max(min(SAMPLES_PER_CALL, len(self.data.train_inputs)) // self._full_size, 1)
 
@@ -178,20 +162,24 @@ class Trainer:
         """Update once per minibatch; return also outputs and convergence, `batch sample`."""
         count, most = len(inputs), self._batches_per_call
         keys = [self.key(state.epoch, first + number) for number in range(count)]
-        start = state.params, state.optimizer_state
         if most == 1 or inputs.shape[1] != self._full_size:
-            params, optimizer_state, outputs, converged = self.step(
-                *start, inputs[0], targets[0], keys[0]
-            )
-            outputs, converged = outputs[None], converged[None]
-        else:
-            padding = ((0, most - count), (0, 0), (0, 0))
-            padded = [np.pad(array, padding) for array in (inputs, targets)]
-            stacked = None if keys[0] is None else jnp.stack(keys + keys[:1] * (most - count))
-            params, optimizer_state, outputs, converged = self.update.steps(
-                *start, *padded, self.learning_rate, stacked, count
-            )
-        following = TrainingState(params, optimizer_state, state.epoch)
+            following, outputs, converged = self.step(state, inputs[0], targets[0], keys[0])
+            return following, np.asarray(outputs)[None], np.asarray(converged)[None]
+        padded = [
+            np.pad(array, ((0, most - count), *[(0, 0)] * (array.ndim - 1)))
+            for array in (inputs, targets)
+        ]
+        stacked = None if keys[0] is None else jnp.stack(keys + keys[:1] * (most - count))
+        params, optimizer_state, carry, outputs, converged = self.update.steps(
+            state.params,
+            state.optimizer_state,
+            state.carry,
+            *padded,
+            self.learning_rate,
+            stacked,
+            count,
+        )
+        following = TrainingState(params, optimizer_state, state.epoch, carry)
         return following, np.asarray(outputs)[:count], np.asarray(converged)[:count]
 
     def _too_many(self, converged: Bool[np.ndarray, "batch sample"]) -> Bool[np.ndarray, " batch"]:
@@ -219,24 +207,25 @@ class Trainer:
         self, params: dict[str, Array], rows: np.ndarray, inputs: np.ndarray, converged: np.ndarray
     ) -> None:
         failed = int(np.argmin(converged))
-        (point,) = self.update.substrate.settle(params, inputs[failed : failed + 1], [Free()])
-        node = self.update.substrate.circuit.node_names[int(point.worst_node[0])]
+        substrate = self.update.substrate
+        (point,) = substrate.settle(params, inputs[failed : failed + 1], [Free()])
         raise ConvergenceError(
             f"{int((~converged).sum())} of {len(rows)} samples of a batch have no operating point; "
-            f"the first is sample {int(rows[failed])}, worst at node '{node}'. Lower the learning "
-            "rate, tighten the Box constraint, or raise training.max_unconverged to drop them."
+            f"the first is sample {int(rows[failed])}, {substrate.explain(point, 0)}. Lower the "
+            "learning rate, tighten the Box constraint, or raise training.max_unconverged to drop "
+            "them."
         )
 
     def settle_all(
         self, params: dict[str, Array], inputs: Float[np.ndarray, "sample input"]
-    ) -> OperatingPoint:
+    ) -> AnySettled:
         """Return the free operating points of many samples."""
         parts = [point for _, point in self._settle_parts(params, inputs)]
         return jax.tree.map(lambda *arrays: np.concatenate([np.asarray(a) for a in arrays]), *parts)
 
     def _settle_parts(
         self, params: dict[str, Array], inputs: Float[np.ndarray, "sample input"]
-    ) -> Iterator[tuple[slice, OperatingPoint]]:
+    ) -> Iterator[tuple[slice, AnySettled]]:
         """Yield the free operating points of a part of the samples after the other."""
         for start in range(0, len(inputs), EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
@@ -248,9 +237,10 @@ class Trainer:
         inputs, targets = (
             (d.test_inputs, d.test_targets) if test else (d.train_inputs, d.train_targets)
         )
-        tally = _Tally(d, self.update.cost)
+        total = Tally()
         # All node voltages of all samples at once may not fit into memory.
         for part, point in self._settle_parts(params, inputs):
-            outputs, converged = self.update.substrate.outputs(point), point.converged
-            tally.add(np.asarray(outputs), targets[part], np.asarray(converged))
-        return tally.figures("test_" if test else "train_")
+            outputs, converged = self.update.substrate.outputs(point.state), point.converged
+            batch = np.asarray(outputs), targets[part], np.asarray(converged)
+            total += tally(*batch, data=d, cost=self.update.cost)
+        return total.figures(d, "test_" if test else "train_")

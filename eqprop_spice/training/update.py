@@ -1,4 +1,4 @@
-"""One update of a network's parameters from a minibatch, compiled once for all who make it."""
+"""One update of a system's parameters from a minibatch, compiled once for all who make it."""
 
 import dataclasses
 import functools
@@ -13,8 +13,8 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.constraints.base import AbstractConstraint
 from eqprop_spice.costs.base import AbstractCost
 from eqprop_spice.phases import Free
-from eqprop_spice.rules.base import AbstractRule
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.rules.base import AbstractRule, Estimate
+from eqprop_spice.substrates.base import AbstractSubstrate
 
 MAX_SHARED = 8
 """Compiled updates that a process keeps for later experiments."""
@@ -28,14 +28,14 @@ class Update:
     and learning rate.
 
     Attributes:
-        substrate: The network.
+        substrate: The system that learns.
         rule: The learning rule.
         cost: The cost of one output vector.
         optimizer: Returns an optax optimizer for a learning rate, which may be traced.
         constraint: What every update is mapped to, if anything.
     """
 
-    substrate: Network
+    substrate: AbstractSubstrate
     rule: AbstractRule
     cost: AbstractCost
     optimizer: Callable[[Any], optax.GradientTransformation]
@@ -55,16 +55,20 @@ class Update:
 
         return jax.jit(follow)
 
-    def _step(self, params, optimizer_state, inputs, targets, rate, key):
-        network = self.substrate.keyed(key)
-        estimate = self.rule(network, params, inputs, targets, self.cost)
+    def _step(self, params, optimizer_state, carry, inputs, targets, rate, key):
+        """Return the next parameters, optimizer state and carry, and what was met on the way."""
+        substrate = self.substrate
+        start = None if carry is None else jax.tree.map(lambda leaf: leaf[: len(inputs)], carry)
+        estimate = self.rule(substrate, params, inputs, targets, self.cost, start=start, key=key)
         params, optimizer_state = self.follow(params, optimizer_state, estimate.gradient, rate)
-        return params, optimizer_state, estimate.outputs, estimate.converged
+        if carry is not None:
+            carry = _carried(carry, estimate)
+        return params, optimizer_state, carry, estimate.outputs, estimate.converged
 
     @functools.cached_property
     def step(self):
-        """Estimate and follow; one compiled function where the engine allows it."""
-        return jax.jit(self._step) if self.substrate.engine.traceable else self._step
+        """Estimate and follow; one compiled function where the substrate allows it."""
+        return jax.jit(self._step) if self.substrate.traceable else self._step
 
     @functools.cached_property
     def steps(self):
@@ -73,33 +77,45 @@ class Update:
         The count is not compiled in, so that the remainder of an epoch needs no program of its own.
         """
 
-        def steps(params, optimizer_state, inputs, targets, rate, keys, count):
-            def visit(number, carry):
-                params, optimizer_state, outputs, converged = carry
+        def steps(params, optimizer_state, carry, inputs, targets, rate, keys, count):
+            def visit(number, loop):
+                params, optimizer_state, carry, outputs, converged = loop
                 key = None if keys is None else keys[number]
-                params, optimizer_state, out, good = self._step(
-                    params, optimizer_state, inputs[number], targets[number], rate, key
+                params, optimizer_state, carry, found, settled = self._step(
+                    params, optimizer_state, carry, inputs[number], targets[number], rate, key
                 )
-                return (
-                    params,
-                    optimizer_state,
-                    outputs.at[number].set(out),
-                    converged.at[number].set(good),
-                )
+                outputs = outputs.at[number].set(found)
+                converged = converged.at[number].set(settled)
+                return params, optimizer_state, carry, outputs, converged
 
-            seen = jnp.zeros_like(targets), jnp.zeros(targets.shape[:2], bool)
-            return jax.lax.fori_loop(0, count, visit, (params, optimizer_state, *seen))
+            nothing = jnp.zeros_like(targets), jnp.zeros(targets.shape[:2], bool)
+            start = (params, optimizer_state, carry, *nothing)
+            return jax.lax.fori_loop(0, count, visit, start)
 
         return jax.jit(steps)
 
     @functools.cached_property
     def free(self):
-        """The free operating points of some samples, compiled where the engine allows it."""
+        """Where some samples settle freely, compiled where the substrate allows it."""
 
         def free(params: dict[str, Array], inputs: Array):
             return self.substrate.settle(params, inputs, [Free()])[0]
 
-        return jax.jit(free) if self.substrate.engine.traceable else free
+        return jax.jit(free) if self.substrate.traceable else free
+
+
+def _carried(carry: Any, estimate: Estimate) -> Any:
+    """Return what the next minibatch starts from: the states of the samples that settled.
+
+    A last, smaller minibatch leaves the states of the places it does not fill.
+    """
+    settled = estimate.converged
+
+    def place(old: Array, new: Array) -> Array:
+        kept = jnp.where(settled.reshape((-1,) + (1,) * (new.ndim - 1)), new, old[: len(new)])
+        return jnp.concatenate([kept, old[len(new) :]])
+
+    return jax.tree.map(place, carry, estimate.state)
 
 
 @dataclasses.dataclass(frozen=True)

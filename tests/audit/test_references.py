@@ -25,7 +25,7 @@ from eqprop_spice.layers.pooling import AveragePool
 from eqprop_spice.phases import Free
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 from tests.references import KIRAZ, Layered
 
 pytestmark = pytest.mark.ngspice
@@ -50,7 +50,7 @@ def case_of(name: str, engine=None) -> Case:
     params = net.draw(3, 1e-4, 1e-2)
     return Case(
         "test",
-        Network(net.circuit(), engine or NgSpice()),
+        ResistiveNetwork(net.circuit(), engine or NgSpice()),
         EquilibriumPropagation(),
         cost,
         params,
@@ -92,7 +92,7 @@ def test_shared_conductances_count_every_resistor():
     params = {n: rng.uniform(1e-3, 1e-2, s) for n, s in circuit.parameter_shapes().items()}
     selection = choose(params, 10, rng)
     inputs, targets = rng.uniform(-3.0, 3.0, (2, 6)), np.full((2, 1), 0.5)
-    network, rule = Network(circuit, NgSpice()), EquilibriumPropagation()
+    network, rule = ResistiveNetwork(circuit, NgSpice()), EquilibriumPropagation()
     case = Case("test", network, rule, SquaredError(), params, inputs, targets, selection)
     point = operating_point(case, NgSpice())
     chosen, by_ngspice = case.chosen(exact_gradient(case, point)), sensitivities(case, point)

@@ -10,7 +10,7 @@ from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 from tests.references import Layered
 
 pytestmark = pytest.mark.ngspice
@@ -31,7 +31,7 @@ def test_theorems():
     params = net.draw(0, 1e-3, 1e-2)
     case = Case(
         "test",
-        Network(net.circuit(), NgSpice()),
+        ResistiveNetwork(net.circuit(), NgSpice()),
         EquilibriumPropagation(),
         SquaredError(),
         params,

@@ -14,10 +14,10 @@ from eqprop_spice.constraints.box import Box
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.ngspice.engine import NgSpice
-from eqprop_spice.phases import Force, Free
+from eqprop_spice.phases import ConstantNudge, Force, Free
 from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 from tests.references import KIRAZ, Layered
 
 pytestmark = [pytest.mark.ngspice]
@@ -32,7 +32,7 @@ class Permuted(AbstractRule):
 
     beta: float = 1e-4
 
-    def __call__(self, substrate, params, inputs, targets, cost):
+    def __call__(self, substrate, params, inputs, targets, cost, *, start=None, key=None):
         """Return the estimate; see `AbstractRule`."""
         rule = EquilibriumPropagation("centered", self.beta)
         estimate = rule(substrate, params, inputs, targets, cost)
@@ -48,17 +48,17 @@ class Away(AbstractRule):
 
     beta: float = 1e-4
 
-    def __call__(self, substrate, params, inputs, targets, cost):
+    def __call__(self, substrate, params, inputs, targets, cost, *, start=None, key=None):
         """Return the estimate; see `AbstractRule`."""
         free, nudged = substrate.settle(
             params,
             inputs,
-            [Free(), lambda outputs, rows: self.beta * cost.gradient(outputs, targets[rows])],
+            [Free(), ConstantNudge(cost, targets, -self.beta)],
         )
-        converged = substrate.converged(free) & substrate.converged(nudged)
-        contrast = substrate.contrast(free, nudged, converged)
+        converged = free.converged & nudged.converged
+        contrast = substrate.contrast(params, inputs, free.state, nudged.state, converged)
         gradient = {name: value / self.beta for name, value in contrast.items()}
-        return Estimate(gradient, substrate.outputs(free), converged)
+        return Estimate(gradient, substrate.outputs(free.state), converged)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,19 +67,16 @@ class AveragedDrops(AbstractRule):
 
     beta: float = 1e-4
 
-    def __call__(self, substrate, params, inputs, targets, cost):
+    def __call__(self, substrate, params, inputs, targets, cost, *, start=None, key=None):
         """Return the estimate; see `AbstractRule`."""
         (free,) = substrate.settle(params, inputs, [Free()])
-        outputs = substrate.outputs(free)
+        outputs = substrate.outputs(free.state)
         currents = -self.beta * cost.gradient(outputs, targets)
         (nudged,) = substrate.settle(params, inputs, [Force(currents)])
-        means = [
-            dataclasses.replace(state, voltages=np.asarray(state.voltages).mean(0, keepdims=True))
-            for state in (free, nudged)
-        ]
-        contrast = substrate.contrast(means[0], means[1], np.ones(1, bool))
+        means = [np.asarray(settled.state).mean(0, keepdims=True) for settled in (free, nudged)]
+        contrast = substrate.contrast(params, inputs, means[0], means[1], np.ones(1, bool))
         gradient = {name: value / self.beta for name, value in contrast.items()}
-        return Estimate(gradient, outputs, substrate.converged(nudged))
+        return Estimate(gradient, outputs, nudged.converged)
 
 
 def planted(
@@ -98,7 +95,7 @@ def planted(
     drawn = {name: values * fall**i for i, (name, values) in enumerate(drawn.items())}
     case = Case(
         "planted",
-        Network(net.circuit(), engine or NgSpice(), weights),
+        ResistiveNetwork(net.circuit(), engine or NgSpice(), weights),
         rule or EquilibriumPropagation("centered", 1e-4),
         SquaredError(),
         drawn if params is None else params,
@@ -195,7 +192,7 @@ def planted_single(net: Layered, params: dict[str, np.ndarray], box: Box) -> Aud
     return audit(
         Case(
             "chain",
-            Network(circuit, NgSpice()),
+            ResistiveNetwork(circuit, NgSpice()),
             EquilibriumPropagation("centered", 1e-5),
             SquaredError(),
             everything,
@@ -229,7 +226,7 @@ def test_non_uniform_gains_in_a_deep_layer():
     found = audit(
         Case(
             "uneven",
-            Network(circuit, NgSpice(), "none"),
+            ResistiveNetwork(circuit, NgSpice(), "none"),
             EquilibriumPropagation("centered", 1e-5),
             SquaredError(),
             params,
@@ -260,7 +257,7 @@ def planted_bistable(net: Layered, params: dict[str, np.ndarray]) -> Audit:
     return audit(
         Case(
             "bistable",
-            Network(net.circuit(), NgSpice()),
+            ResistiveNetwork(net.circuit(), NgSpice()),
             EquilibriumPropagation("centered", 1e-6),
             SquaredError(),
             params,

@@ -23,16 +23,14 @@ def test_learning_curves_are_the_same(name: str) -> None:
         experiment = Experiment.load(EXPERIMENTS / f"{name}.toml", [f"engine={engine}"])
         trainer = experiment.trainer
         state = trainer.init(experiment.initial_params())
-        params, optimizer_state, curve = state.params, state.optimizer_state, []
+        curve = []
         batches = (rows for epoch in range(NUM_UPDATES) for rows in trainer.batches(epoch))
         for _, rows in zip(range(NUM_UPDATES), batches, strict=False):
             inputs, targets = (
                 experiment.data.train_inputs[rows],
                 experiment.data.train_targets[rows],
             )
-            params, optimizer_state, outputs, converged = trainer.step(
-                params, optimizer_state, inputs, targets
-            )
+            state, outputs, converged = trainer.step(state, inputs, targets)
             assert np.asarray(converged).all()
             curve.append(float(experiment.cost.value(np.asarray(outputs), targets).mean()))
         losses.append(curve)

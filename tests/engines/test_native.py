@@ -30,7 +30,7 @@ from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense
 from eqprop_spice.layers.diodes import AntiparallelDiodes, Rectifier
-from eqprop_spice.phases import Force, Free, Spring, constant_nudge
+from eqprop_spice.phases import ConstantNudge, Force, Free, Spring
 from tests.references import KIRAZ, Layered, bisect, diode_law
 
 REFERENCE = 2e-11
@@ -143,7 +143,7 @@ def test_every_node_of_both_phases_agrees_with_ngspice(sizes, diode):
     layered = Layered(sizes[1:-1], sizes[0], sizes[-1] // 2, diode=PRESETS[diode])
     circuit, params, inputs = layered.circuit(), layered.draw(5), layered.inputs(6, 4)
     targets = np.random.default_rng(7).normal(size=(4, layered.num_outputs))
-    phases = [Free(), constant_nudge(SquaredError(), targets, 1e-3), Spring(1e-3, targets)]
+    phases = [Free(), ConstantNudge(SquaredError(), targets, 1e-3), Spring(1e-3, targets)]
     pairs = zip(
         Native().settle(circuit, params, inputs, phases),
         NgSpice().settle(circuit, params, inputs, phases),
@@ -163,7 +163,7 @@ def test_a_network_of_the_size_of_mnist_agrees_with_ngspice(diode):
     layered = Layered((100,), 784, num_outputs=10, diode=PRESETS[diode])
     circuit, params, inputs = layered.circuit(), layered.draw(5), layered.inputs(6, 2)
     targets = np.random.default_rng(7).normal(size=(2, 10))
-    phases = [Free(), constant_nudge(SquaredError(), targets, 1e-3)]
+    phases = [Free(), ConstantNudge(SquaredError(), targets, 1e-3)]
     pairs = zip(
         Native().settle(circuit, params, inputs, phases),
         NgSpice().settle(circuit, params, inputs, phases),
@@ -319,7 +319,7 @@ def train_step(circuit: Circuit, targets: np.ndarray):
     """Return a traceable step: both phases, and the contrast as a gradient."""
 
     def step(params, inputs):
-        nudge = constant_nudge(SquaredError(), targets, 1e-4)
+        nudge = ConstantNudge(SquaredError(), targets, 1e-4)
         free, nudged = Native().settle(circuit, params, inputs, [Free(), nudge])
         return free, nudged
 
@@ -361,7 +361,7 @@ def exact_gradient(circuit: Circuit, params, inputs, targets):
     (point,) = Native().settle(circuit, params, inputs, [Free()])
     voltages = np.asarray(point.voltages)
     error = SquaredError().gradient(circuit.outputs(voltages), targets)
-    multipliers = np.asarray(Native().adjoint(circuit, params, inputs, point, error))
+    multipliers = np.asarray(Native().adjoint(circuit, params, inputs, point.voltages, error))
     gradient = {}
     for group in circuit.trainable_groups:
         a, b = group.layout.pairs()
@@ -423,7 +423,7 @@ def test_the_response_is_the_derivative_of_all_voltages(kind, hidden):
     free, plus, minus = engine.settle(
         circuit, params, inputs, [Free(), Force(step * currents), Force(-step * currents)]
     )
-    response = np.asarray(engine.respond(circuit, params, inputs, free, currents))
+    response = np.asarray(engine.respond(circuit, params, inputs, free.voltages, currents))
     slope = np.asarray(plus.voltages - minus.voltages) / (2.0 * step)
     scale = np.abs(slope).max()
     np.testing.assert_allclose(response, slope, rtol=0.0, atol=FINITE_DIFFERENCE * scale)

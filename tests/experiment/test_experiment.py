@@ -421,6 +421,7 @@ def test_overrides_reach_every_level():
     ).table
     assert (table.seed, table.name, table.training.batch_size) == (7, "other", 2)
     assert table.goal.stop is True
+    assert table.circuit is not None
     assert table.circuit.layers[0]["bias"] == (4.0, 5.5)
     assert table.circuit.layers[2] | {"kind": ""} == {
         "kind": "",
@@ -434,6 +435,7 @@ def test_overrides_reach_every_level():
 
 def test_an_override_of_one_of_two_equal_numbers_changes_that_one():
     table = overridden("circuit.layers.0.bias=[4.0, 4.0]", "circuit.layers.0.bias.1=3.0").table
+    assert table.circuit is not None
     assert table.circuit.layers[0]["bias"] == (4.0, 3.0)
 
 

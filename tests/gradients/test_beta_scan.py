@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from eqprop_spice.gradients.beta_scan import BetaScan, beta_grid, output_conductance, scan
+from eqprop_spice.engines.native import Native
+from eqprop_spice.gradients.beta_scan import BetaScan, beta_grid, scan
 from eqprop_spice.rules.base import Estimate
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 from tests.references import Layered
 
 BETAS = np.geomspace(1e-10, 1.0, 21)
@@ -55,6 +57,7 @@ def test_unconverged_nudges_do_not_count():
 def test_output_conductance_sums_at_the_output():
     net = Layered(hidden=(2,), num_outputs=1)
     params = {"dense_0": np.full((3, 2), 1.0), "dense_3": np.array([[1.0, 9.0]] * 3)}
-    assert output_conductance(net.circuit(), params) == 3.0
-    grid = beta_grid(net.circuit(), params)
+    network = ResistiveNetwork(net.circuit(), Native())
+    assert network.nudge_scale(params) == 3.0
+    grid = beta_grid(network, params)
     assert grid[0] == pytest.approx(3e-10) and grid[-1] == pytest.approx(30.0)

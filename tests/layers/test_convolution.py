@@ -28,7 +28,7 @@ from eqprop_spice.phases import Force, Free, Spring
 from eqprop_spice.rules.base import AbstractRule
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 from tests.references import KIRAZ, central_difference
 
 NGSPICE = 1e-9
@@ -151,7 +151,7 @@ class Problem:
 
     def check(self, rule: AbstractRule, tolerance: float) -> None:
         params, targets, cost = draw(self.circuit), np.full((3, 1), 0.5), SquaredError()
-        system = Network(self.circuit, self.engine)
+        system = ResistiveNetwork(self.circuit, self.engine)
         estimate = rule(system, params, inputs(), targets, cost)
         assert np.asarray(estimate.converged).all()
 
@@ -237,7 +237,7 @@ def test_equal_local_conductances_are_a_convolution():
         (point,) = GeneralPlan(circuit).settle(values, inputs(), [Free()])
         found.append(np.asarray(point.voltages))
         rule, targets = SmallSignal(), np.full((3, 1), 0.5)
-        system = Network(circuit, Native())
+        system = ResistiveNetwork(circuit, Native())
         gradients.append(rule(system, values, inputs(), targets, SquaredError()).gradient)
     np.testing.assert_allclose(found[0], found[1], rtol=0.0, atol=ROUNDING)
     for name, expected in gradients[0].items():

@@ -136,9 +136,7 @@ def test_read_noise_has_its_deviation_and_repeats():
     params, data, trainer = chosen.initial_params(), chosen.data, chosen.trainer
     exact = chosen.network.settle(params, data.train_inputs, [Free()])[0].voltages
     keys = [trainer.key(epoch, 0) for epoch in range(300)]
-    read = np.array(
-        [chosen.network.keyed(k)._read(_point(chosen, exact), k).voltages for k in keys]
-    )
+    read = np.array([chosen.network._read(_point(chosen, exact), k).voltages for k in keys])
     errors = (read - exact).ravel()
     assert abs(errors.std() - 1e-5) < 4 * 1e-5 / np.sqrt(2 * errors.size)
     assert abs(errors.mean()) < 4 * 1e-5 / np.sqrt(errors.size)

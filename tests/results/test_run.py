@@ -11,7 +11,7 @@ import xarray as xr
 from eqprop_spice.errors import ConfigError, ConvergenceError
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.phases import Free
-from eqprop_spice.results.run import Run, has_learned, train
+from eqprop_spice.results.run import Run, train
 
 pytestmark = pytest.mark.ngspice
 
@@ -130,7 +130,7 @@ def test_plain_ngspice_finds_the_same_voltages(finished):
     circuit, data = experiment.circuit, experiment.data
     (free,) = experiment.network.settle(finished.params, data.train_inputs[:1], [Free()])
     outputs = circuit.outputs(free.voltages)
-    nudge = experiment.rule.nudged_phase(outputs, data.train_targets[:1], experiment.cost)
+    nudge = experiment.rule.shown_phase(outputs, data.train_targets[:1], experiment.cost)
     free, nudged = experiment.network.settle(
         finished.params, data.train_inputs[:1], [Free(), nudge]
     )
@@ -198,7 +198,7 @@ def test_training_stops_at_the_goal_if_asked(tmp_path):
 def test_a_goal_of_every_kind_counts():
     figures = {"train_max_error": 0.05, "train_accuracy": 0.9, "test_accuracy": 0.8}
     iris = Experiment.load(XOR.with_name("iris.toml"), ["goal={}"])
-    assert has_learned(iris, figures) is None
+    assert iris.table.goal.reached(figures) is None
     for goal, learned in (
         ("max_error=0.1", True),
         ("max_error=0.05", False),
@@ -208,7 +208,7 @@ def test_a_goal_of_every_kind_counts():
         ("max_error=0.1, train_accuracy=0.8, test_accuracy=0.8", True),
     ):
         experiment = Experiment.load(XOR.with_name("iris.toml"), [f"goal={{{goal}}}"])
-        assert has_learned(experiment, figures) is learned
+        assert experiment.table.goal.reached(figures) is learned
 
 
 def test_test_samples_show_in_results_and_history(tmp_path):

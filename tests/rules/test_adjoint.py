@@ -10,7 +10,7 @@ from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.phases import Free
 from eqprop_spice.rules.adjoint import Adjoint
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 from tests.references import Kind, Layered, central_difference
 
 DIFFERENCE = 1e-6
@@ -31,7 +31,7 @@ def test_finite_differences(kind: Kind, hidden: tuple[int, ...]):
         for layer, (name, values) in enumerate(net.draw(0, 1e-3, 1e-2).items())
     }
     targets, cost = np.full((3, 1), 0.5), SquaredError()
-    estimate = Adjoint()(Network(circuit, Native()), params, inputs, targets, cost)
+    estimate = Adjoint()(ResistiveNetwork(circuit, Native()), params, inputs, targets, cost)
     assert np.asarray(estimate.converged).all()
     for name, values in params.items():
 
@@ -50,11 +50,11 @@ def test_equals_small_signal_and_the_transposed_solution(engine):
     net = Layered(hidden=(3, 2))
     circuit, params, inputs = net.circuit(), net.draw(0), net.inputs(1, 3)
     targets, cost = np.full((3, 1), 0.5), SquaredError()
-    network = Network(circuit, engine)
+    network = ResistiveNetwork(circuit, engine)
     estimate = Adjoint()(network, params, inputs, targets, cost)
     (point,) = engine.settle(circuit, params, inputs, [Free()])
     slopes = cost.gradient(np.asarray(circuit.outputs(point.voltages)), targets)
-    multipliers = GeneralPlan(circuit).adjoint(params, point, slopes)
+    multipliers = GeneralPlan(circuit).adjoint(params, point.voltages, slopes)
     small_signal = SmallSignal()(network, params, inputs, targets, cost)
     for group in circuit.trainable_groups:
         found = np.asarray(estimate.gradient[group.name])

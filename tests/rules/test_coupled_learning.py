@@ -13,13 +13,14 @@ from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
-from eqprop_spice.phases import Force, Free
+from eqprop_spice.phases import Force, Free, Hold
 from eqprop_spice.results.netlists import trained_netlists
 from eqprop_spice.rules.adjoint import Adjoint
 from eqprop_spice.rules.base import AbstractRule
 from eqprop_spice.rules.contrastive_learning import ContrastiveLearning
 from eqprop_spice.rules.coupled_learning import CoupledLearning
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.settled import OperatingPoint
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 from tests.references import Kind, Layered, central_difference, run_ngspice
 
 pytestmark = pytest.mark.ngspice
@@ -44,21 +45,30 @@ def single_ended(**changes) -> Layered:
 
 def estimate_of(rule: AbstractRule, net: Layered, params, *, samples=3, engine=None) -> dict:
     """Return the estimate of a rule on seeded samples."""
-    network = Network(net.circuit(), engine or Native())
+    network = ResistiveNetwork(net.circuit(), engine or Native())
     targets = np.linspace(-1.0, 1.0, samples * net.num_outputs).reshape(samples, -1)
     found = rule(network, params, net.inputs(1, samples), targets, SquaredError())
     assert np.asarray(found.converged).all()
     return {name: np.asarray(value) for name, value in found.gradient.items()}
 
 
+def hold(network: ResistiveNetwork, params, inputs, displacement) -> OperatingPoint:
+    """Return where a network settles with its outputs displaced from where they are free."""
+    (free,) = network.settle(params, inputs, [Free()])
+    outputs = np.asarray(network.outputs(free.state)) + displacement
+    return network.settle(params, inputs, [Free(), Hold(outputs)])[1]
+
+
 @engines
 def test_a_held_output_settles_where_the_current_that_brings_it_there_does(engine: AbstractEngine):
     net = single_ended()
-    network, params, inputs = Network(net.circuit(), engine), net.draw(0), net.inputs(1, 3)
+    network, params, inputs = ResistiveNetwork(net.circuit(), engine), net.draw(0), net.inputs(1, 3)
     (free,) = network.settle(params, inputs, [Free()])
     (forced,) = network.settle(params, inputs, [Force(np.full((3, 1), 1e-3))])
-    displacement = np.asarray(network.outputs(forced)) - np.asarray(network.outputs(free))
-    held = network.clamp(params, inputs, free, displacement)
+    displacement = np.asarray(network.outputs(forced.state)) - np.asarray(
+        network.outputs(free.state)
+    )
+    held = hold(network, params, inputs, displacement)
     assert np.asarray(held.converged).all()
     assert np.abs(np.asarray(held.voltages) - np.asarray(forced.voltages)).max() < VOLTS
 
@@ -68,10 +78,10 @@ def test_a_held_output_settles_where_the_current_that_brings_it_there_does(engin
 def test_differential_outputs_move_by_half_on_both_sides(engine: AbstractEngine, hidden):
     net = Layered(hidden=hidden, num_outputs=2)
     circuit = net.circuit()
-    network, params, inputs = Network(circuit, engine), net.draw(0), net.inputs(1, 2)
+    network, params, inputs = ResistiveNetwork(circuit, engine), net.draw(0), net.inputs(1, 2)
     (free,) = network.settle(params, inputs, [Free()])
     displacement = np.array([[0.1, -0.2], [0.0, 0.3]])
-    held = network.clamp(params, inputs, free, displacement)
+    held = hold(network, params, inputs, displacement)
     moved = np.asarray(held.voltages) - np.asarray(free.voltages)
     for sign, nodes in ((0.5, circuit.output_nodes[:, 0]), (-0.5, circuit.output_nodes[:, 1])):
         assert np.abs(moved[:, nodes] - sign * displacement).max() < VOLTS
@@ -84,13 +94,13 @@ def test_differential_outputs_move_by_half_on_both_sides(engine: AbstractEngine,
 def test_contrastive_learning_descends_the_contrast_of_energies(kind: Kind):
     net = single_ended(reflection=kind)
     circuit, inputs, params = net.circuit(), net.inputs(1, 3), net.draw(0, 1e-3, 1e-2)
-    network, weights = Network(circuit, Native()), branch_weights(circuit, circuit.groups)
+    network, weights = ResistiveNetwork(circuit, Native()), branch_weights(circuit, circuit.groups)
     targets = np.linspace(-1.0, 1.0, 3).reshape(3, 1)
     nothing = np.zeros((3, 1))
 
     def contrast(moved) -> float:
         (free,) = network.settle(moved, inputs, [Free()])
-        held = network.clamp(moved, inputs, free, targets - np.asarray(network.outputs(free)))
+        (held,) = network.settle(moved, inputs, [Free(), Hold(targets)])[1:]
         energies = []
         for point in (free, held):
             parts = co_contents(
@@ -113,9 +123,9 @@ def test_small_displacements_give_the_gradient_times_the_stiffness_of_the_output
     """For one output and one sample; with more of either, nothing parallel is left."""
     net = single_ended()
     params = net.draw(0, 1e-3, 1e-2)
-    network, inputs = Network(net.circuit(), Native()), net.inputs(1, 1)
+    network, inputs = ResistiveNetwork(net.circuit(), Native()), net.inputs(1, 1)
     (free,) = network.settle(params, inputs, [Free()])
-    changes, _ = network.respond(params, inputs, free, np.ones((1, 1)))
+    changes, _ = network.respond(params, inputs, free.voltages, np.ones((1, 1)))
     stiffness = 1.0 / float(np.asarray(network.circuit.outputs(changes))[0, 0])
     exact = estimate_of(Adjoint(), net, params, samples=1)
     estimate = estimate_of(CoupledLearning(variant, 1e-4), net, params, samples=1)
@@ -170,13 +180,13 @@ def test_netlists_hold_the_outputs_with_voltage_sources(rule: str, tmp_path):
     assert "v_clamp_0 n3_0 0" in texts["nudged"] and "_clamp" not in texts["free"]
     network, rows = experiment.network, slice(1, 2)
     (free,) = network.settle(params, data.train_inputs[rows], [Free()])
-    outputs = network.outputs(free)
-    displacement = experiment.rule.displacement(outputs, data.train_targets[rows], experiment.cost)
-    held = network.clamp(params, data.train_inputs[rows], free, displacement)
+    outputs = network.outputs(free.state)
+    phase = experiment.rule.shown_phase(outputs, data.train_targets[rows], experiment.cost)
+    _, held = network.settle(params, data.train_inputs[rows], [Free(), phase])
     printed = run_ngspice(texts["nudged"], tmp_path)
     voltages = dict(zip(experiment.circuit.node_names, held.voltages[0], strict=True))
     assert len(printed) == 8
     for name, value in printed.items():
         assert abs(voltages[name.removeprefix("v(").rstrip(")")] - value) < VOLTS
     shown = printed["v(n3_0)"] - printed["v(n3_1)"]
-    assert shown == pytest.approx(float(outputs[0, 0] + displacement[0, 0]), abs=VOLTS)
+    assert shown == pytest.approx(float(phase.outputs[0, 0]), abs=VOLTS)

@@ -18,7 +18,7 @@ from eqprop_spice.phases import Force, Free, Spring
 from eqprop_spice.rules.base import Estimate
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 from tests.references import Kind, Layered, central_difference, reflection_of
 
 pytestmark = pytest.mark.ngspice
@@ -49,7 +49,7 @@ KINDS = ["transformer", "kendall", "published"]
 class Problem:
     """A circuit with conductances, samples and a cost."""
 
-    network: Network
+    network: ResistiveNetwork
     params: dict[str, np.ndarray]
     inputs: np.ndarray
     targets: np.ndarray
@@ -61,7 +61,7 @@ class Problem:
     def loss(self, params: dict[str, np.ndarray]) -> float:
         (free,) = self.network.settle(params, self.inputs, [Free()])
         assert free.converged.all()
-        return float(self.cost.value(self.network.outputs(free), self.targets).mean())
+        return float(self.cost.value(self.network.outputs(free.state), self.targets).mean())
 
     @functools.cached_property
     def finite_differences(self) -> dict[str, np.ndarray]:
@@ -92,7 +92,7 @@ def problem(kind: Kind = "kendall", num_hidden: int = 1, inverted: bool = False)
                 following = params[list(params)[-depth]]
                 assert params[name].sum(0).min() > following.sum(1).max()
     rng = np.random.default_rng(12)
-    network = Network(layered.circuit(), NgSpice())
+    network = ResistiveNetwork(layered.circuit(), NgSpice())
     return Problem(network, params, layered.inputs(13, 4), rng.uniform(-0.5, 0.5, (4, 2)))
 
 
@@ -209,8 +209,10 @@ def test_published_inversion_has_no_weights_and_can_only_run_without():
     inputs, targets, cost = layered.inputs(0, 2), np.ones((2, 1)), SquaredError()
     rule = EquilibriumPropagation()
     with pytest.raises(NetlistError, match="not reciprocal"):
-        rule(Network(circuit, NgSpice()), params, inputs, targets, cost)
-    estimate = rule(Network(circuit, NgSpice(), weights="none"), params, inputs, targets, cost)
+        rule(ResistiveNetwork(circuit, NgSpice()), params, inputs, targets, cost)
+    estimate = rule(
+        ResistiveNetwork(circuit, NgSpice(), weights="none"), params, inputs, targets, cost
+    )
     assert estimate.converged.all()
 
 
@@ -254,7 +256,7 @@ def test_samples_that_fail_in_any_phase_are_left_out_of_the_mean(phase, nudge):
     lost = int(np.argmax(case.inputs[:, 0]))
     keep = np.arange(4) != lost
     losing = dataclasses.replace(
-        case, network=Network(case.network.circuit, Losing(phase=phase))
+        case, network=ResistiveNetwork(case.network.circuit, Losing(phase=phase))
     ).gradient(rule)
     np.testing.assert_array_equal(losing.converged, keep)
     rest = dataclasses.replace(case, inputs=case.inputs[keep], targets=case.targets[keep])
@@ -268,7 +270,7 @@ def test_samples_that_fail_in_any_phase_are_left_out_of_the_mean(phase, nudge):
 
 def test_a_batch_without_any_operating_point_has_a_gradient_of_zero():
     case = problem()
-    network = Network(case.network.circuit, Losing())
+    network = ResistiveNetwork(case.network.circuit, Losing())
     single = dataclasses.replace(
         case, network=network, inputs=case.inputs[:1], targets=case.targets[:1]
     )
@@ -291,13 +293,13 @@ def test_a_nudge_without_strength_is_refused(beta):
 
 
 @pytest.mark.parametrize("variant", ["positive", "negative", "centered"])
-def test_the_nudged_phase_is_the_one_that_is_settled(variant):
+def test_the_shown_phase_is_the_one_that_is_settled(variant):
     outputs, targets = np.array([[0.2, -0.1]]), np.array([[1.0, 0.0]])
     sign = -1.0 if variant == "negative" else 1.0
-    force = EquilibriumPropagation(variant, 1e-3).nudged_phase(outputs, targets, SquaredError())
+    force = EquilibriumPropagation(variant, 1e-3).shown_phase(outputs, targets, SquaredError())
     assert isinstance(force, Force)
     np.testing.assert_allclose(force.currents, sign * 1e-3 * (targets - outputs), rtol=1e-14)
-    spring = EquilibriumPropagation(variant, 1e-3, "live").nudged_phase(
+    spring = EquilibriumPropagation(variant, 1e-3, "live").shown_phase(
         outputs, targets, SquaredError()
     )
     assert isinstance(spring, Spring)
@@ -312,7 +314,7 @@ def test_a_live_nudge_descends_a_bound_of_the_cost(variant):
     """
     net = Layered(hidden=(3,), shift=0.1)
     circuit, inputs, params = net.circuit(), net.inputs(1, 3), net.draw(0, 1e-3, 1e-2)
-    network, cost = Network(circuit, Native()), SquaredError()
+    network, cost = ResistiveNetwork(circuit, Native()), SquaredError()
     weights = branch_weights(circuit, circuit.groups)
     targets, beta = np.linspace(-1.0, 1.0, 3).reshape(3, 1), 5e-4
     signed = beta if variant == "positive" else -beta

@@ -11,7 +11,7 @@ from eqprop_spice.engines.native import Native
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.rules.adjoint import Adjoint
 from eqprop_spice.rules.power_computation import PowerComputation
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 from tests.references import Layered, absorbed_powers
 
 TRUNCATION = 1e-3
@@ -23,7 +23,7 @@ def test_is_the_second_difference_of_the_dissipated_power():
     net = Layered(hidden=(2,))
     circuit, params, inputs = net.circuit(), net.draw(3, 1e-3, 1e-2), net.inputs(1, 2)
     targets, beta, step = np.full((2, 1), 0.5), 1e-4, 1e-4
-    network = Network(circuit, Native())
+    network = ResistiveNetwork(circuit, Native())
     estimate = PowerComputation(beta, step)(network, params, inputs, targets, SquaredError())
 
     def difference(moved: dict[str, np.ndarray]) -> float:
@@ -66,7 +66,7 @@ def test_vanishes_in_a_network_of_resistors():
     rng = np.random.default_rng(0)
     params = {n: rng.uniform(1e-3, 1e-2, s) for n, s in circuit.parameter_shapes().items()}
     inputs, targets = np.array([[1.0, -2.0]]), np.array([[3.0]])
-    network = Network(circuit, Native())
+    network = ResistiveNetwork(circuit, Native())
     arguments = (network, params, inputs, targets, SquaredError())
     exact = Adjoint()(*arguments).gradient
     sizes = []

@@ -15,7 +15,7 @@ from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.phases import Force, Free
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 from tests.references import KIRAZ, Kind, Layered, central_difference
 
 pytestmark = pytest.mark.ngspice
@@ -42,7 +42,7 @@ def settings(kind: Kind, hidden: tuple[int, ...]):
         for depth, name in enumerate(reversed(params)):
             params[name] = params[name] * 12.0**depth
     targets = np.random.default_rng(22).uniform(-0.5, 0.5, (3, 2))
-    return Network(layered.circuit(), NgSpice()), params, layered.inputs(23, 3), targets
+    return ResistiveNetwork(layered.circuit(), NgSpice()), params, layered.inputs(23, 3), targets
 
 
 def relative(actual: np.ndarray, expected: np.ndarray) -> float:
@@ -61,7 +61,7 @@ def test_gradient_equals_finite_differences_of_every_layer(kind, hidden, cost: A
 
     def loss(name, g):
         (free,) = network.settle(params | {name: g}, inputs, [Free()])
-        return float(cost.value(network.outputs(free), targets).mean())
+        return float(cost.value(network.outputs(free.state), targets).mean())
 
     for name, value in params.items():
         expected = central_difference(lambda g, name=name: loss(name, g), value, 1e-4 * value)
@@ -86,7 +86,7 @@ def test_gradient_of_a_divider_in_closed_form():
     source, node = builder.add_node("x"), builder.add_node("y")
     builder.add_inputs("x", [source], np.array([0]))
     builder.add_pairs("r", Resistor(), [source, node], [node, GROUND])
-    network = Network(builder.build([(node, GROUND)], num_inputs=1), NgSpice())
+    network = ResistiveNetwork(builder.build([(node, GROUND)], num_inputs=1), NgSpice())
     g1, g2, x, t = 2e-3, 3e-3, 1.5, 0.25
     estimate = SmallSignal()(
         network, {"r": np.array([g1, g2])}, np.array([[x]]), np.array([[t]]), SquaredError()
@@ -114,7 +114,7 @@ def test_samples_without_operating_point_are_left_out():
     builder.add_amplifiers("amp", np.array([node]), np.array([out]), 2.0, -0.5)
     builder.add_pairs("r", Resistor(), [source, out, y], [node, y, GROUND])
     builder.add_pairs("d", KIRAZ, [GROUND], [node])
-    network = Network(builder.build([(y, GROUND)], num_inputs=1), NgSpice())
+    network = ResistiveNetwork(builder.build([(y, GROUND)], num_inputs=1), NgSpice())
     params = {"r": np.array([1e-3, 1e-2, 1e-2])}
     inputs, targets = np.array([[-0.5], [8.0], [-1.0]]), np.zeros((3, 1))
     estimate = SmallSignal()(network, params, inputs, targets, SquaredError())
@@ -125,8 +125,8 @@ def test_samples_without_operating_point_are_left_out():
     assert np.isnan(estimate.outputs[1]).all()
 
 
-def test_a_nudged_phase_is_shown_although_there_is_none():
+def test_a_shown_phase_is_shown_although_there_is_none():
     outputs, targets = np.array([[0.5]]), np.array([[1.0]])
-    phase = SmallSignal().nudged_phase(outputs, targets, SquaredError())
+    phase = SmallSignal().shown_phase(outputs, targets, SquaredError())
     assert isinstance(phase, Force)
     np.testing.assert_allclose(phase.currents, [[0.5e-4]], rtol=1e-12)

@@ -17,7 +17,7 @@ from eqprop_spice.phases import Free
 from eqprop_spice.rules.adjoint import Adjoint
 from eqprop_spice.rules.recurrent_backpropagation import RecurrentBackpropagation
 from eqprop_spice.rules.truncated_backpropagation import TruncatedBackpropagation
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 from tests.references import Layered, central_difference
 
 DIFFERENCE = 1e-5
@@ -53,7 +53,7 @@ def test_it_is_the_gradient_through_a_relaxation(
     circuit, inputs, params = net.circuit(), net.inputs(1, 3), net.draw(0, 1e-3, 1e-2)
     targets, cost = np.full((3, 1), 0.5), SquaredError()
     count = 3
-    found = rule(count)(Network(circuit, engine), params, inputs, targets, cost)  # type: ignore[call-arg]
+    found = rule(count)(ResistiveNetwork(circuit, engine), params, inputs, targets, cost)  # type: ignore[call-arg]
     assert np.asarray(found.converged).all()
     (point,) = Native().settle(circuit, params, inputs, [Free()])
     start = np.asarray(point.voltages)
@@ -78,7 +78,13 @@ def test_it_is_the_gradient_through_a_relaxation(
 def test_many_iterations_give_the_exact_gradient(rule: type[Adjoint]) -> None:
     net = Layered(hidden=(3, 2), num_outputs=2)
     inputs, params = net.inputs(1, 3), net.draw(0, 1e-3, 1e-2)
-    arguments = (Network(net.circuit(), Native()), params, inputs, np.zeros((3, 2)), SquaredError())
+    arguments = (
+        ResistiveNetwork(net.circuit(), Native()),
+        params,
+        inputs,
+        np.zeros((3, 2)),
+        SquaredError(),
+    )
     exact = Adjoint()(*arguments).gradient
     errors = []
     for count in (1, 4, 400):
@@ -98,14 +104,18 @@ def test_ideal_diodes_that_conduct_pass_nothing_back(rule: type[Adjoint]) -> Non
     rng = np.random.default_rng(0)
     params = {k: rng.uniform(0.01, 1.0, s) for k, s in circuit.parameter_shapes().items()}
     inputs = rng.uniform(-10.0, 10.0, (4, 3))
-    network, targets, cost = Network(circuit, Native()), rng.uniform(-1, 1, (4, 2)), SquaredError()
+    network, targets, cost = (
+        ResistiveNetwork(circuit, Native()),
+        rng.uniform(-1, 1, (4, 2)),
+        SquaredError(),
+    )
     estimate = rule(400)(network, params, inputs, targets, cost).gradient  # type: ignore[call-arg]
     exact = Adjoint()(network, params, inputs, targets, cost).gradient
     for name, values in params.items():
 
         def loss(moved: np.ndarray, name=name) -> float:
             (point,) = network.settle({**params, name: moved}, inputs, [Free()])
-            return float(cost.value(np.asarray(network.outputs(point)), targets).mean())
+            return float(cost.value(np.asarray(network.outputs(point.state)), targets).mean())
 
         expected = central_difference(loss, values, 1e-5 * values)
         scale = np.abs(expected).max()

@@ -67,6 +67,7 @@ def test_a_cell_is_the_experiment_with_its_values():
     table = found.cell(1).table
     assert table.optimizer.learning_rate == 0.1
     assert table.rule["beta"] == 1e-3
+    assert table.circuit is not None
     assert table.circuit.layers[2]["gain"] == 3.0
     assert found.axes[2].name == "gain"
 

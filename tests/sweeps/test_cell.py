@@ -5,7 +5,8 @@ import pytest
 
 from eqprop_spice.engines.layered.plan import LayeredPlan
 from eqprop_spice.engines.native import plan_for
-from eqprop_spice.experiment.experiment import Experiment, GoalTable
+from eqprop_spice.experiment.experiment import Experiment
+from eqprop_spice.experiment.tables import GoalTable
 from eqprop_spice.results.run import train
 from eqprop_spice.sweeps.batch import can_batch, run_batch
 from eqprop_spice.sweeps.cell import CellResult, from_bytes, run_cell, to_bytes

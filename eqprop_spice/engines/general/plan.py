@@ -27,8 +27,9 @@ from eqprop_spice.engines.general.equations import (
     conductance_matrix,
     structure_of,
 )
+from eqprop_spice.engines.plans import AbstractPlan
 from eqprop_spice.errors import NetlistError
-from eqprop_spice.phases import AbstractPhase, Force, Nudge
+from eqprop_spice.phases import AbstractNudge, AbstractPhase
 from eqprop_spice.settled import OperatingPoint
 
 MAX_STEPS = 200
@@ -191,7 +192,7 @@ def _solve(problem: _Problem, guess: np.ndarray | None) -> tuple[np.ndarray, np.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class GeneralPlan:
+class GeneralPlan(AbstractPlan):
     """Settles circuits of resistors and junctions in numpy; JAX sees a callback.
 
     Attributes:
@@ -212,14 +213,14 @@ class GeneralPlan:
         self,
         params: Mapping[str, Array],
         inputs: Array,
-        phases: Sequence[AbstractPhase | Nudge],
+        phases: Sequence[AbstractPhase | AbstractNudge],
     ) -> list[OperatingPoint]:
         """Find the operating point of every sample in every phase; see `AbstractEngine`."""
         points: list[OperatingPoint] = []
         size = (inputs.shape[0], self.circuit.num_outputs)
         for phase in phases:
             if not isinstance(phase, AbstractPhase):
-                phase = Force(phase(self.circuit.outputs(points[0].voltages), slice(None)))
+                phase = phase(self.circuit.outputs(points[0].voltages), slice(None))
             guess = points[0].voltages if points else None
             currents = phase.source_currents(*size)
             parts = self._call(
@@ -307,15 +308,15 @@ class GeneralPlan:
             steps,
         )
 
-    def respond(self, params: Mapping[str, Array], point: OperatingPoint, currents: Array) -> Array:
+    def respond(self, params: Mapping[str, Array], voltages: Array, currents: Array) -> Array:
         """Return the small-signal change of all node voltages [V]; see `AbstractEngine`."""
-        return self._linear(params, point, currents, transposed=False)
+        return self._linear(params, voltages, currents, transposed=False)
 
-    def adjoint(self, params: Mapping[str, Array], point: OperatingPoint, gradient: Array) -> Array:
-        """Return the multipliers of all nodes; see `Native.adjoint`."""
-        return self._linear(params, point, gradient, transposed=True)
+    def adjoint(self, params: Mapping[str, Array], voltages: Array, gradient: Array) -> Array:
+        """Return the multipliers of all nodes; see `AbstractEngine`."""
+        return self._linear(params, voltages, gradient, transposed=True)
 
-    def _linear(self, params, point, right, *, transposed: bool):
+    def _linear(self, params, voltages, right, *, transposed: bool):
         """Solve the Jacobian, or its transpose, and expand to all nodes."""
 
         def solve(params, voltages, right, *, traced: bool):
@@ -329,8 +330,8 @@ class GeneralPlan:
             nodes = structure.reflection if transposed else structure.selection
             return (nodes @ free.T).T
 
-        shape = jax.ShapeDtypeStruct(point.voltages.shape, jnp.float64)
-        return self._call(solve, shape, (dict(params), point.voltages, right))
+        shape = jax.ShapeDtypeStruct(voltages.shape, jnp.float64)
+        return self._call(solve, shape, (dict(params), voltages, right))
 
 
 def _branch_conductances(

@@ -17,12 +17,13 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.engines.general.plan import GeneralPlan
 from eqprop_spice.engines.layered.equations import build_network
 from eqprop_spice.engines.layered.plan import LayeredPlan
-from eqprop_spice.phases import AbstractPhase, Nudge
+from eqprop_spice.engines.plans import AbstractPlan
+from eqprop_spice.phases import AbstractNudge, AbstractPhase
 from eqprop_spice.settled import OperatingPoint
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class GuardedPlan:
+class GuardedPlan(AbstractPlan):
     """Settles chains of layers with negative reflections; runs under JAX transformations."""
 
     layered: LayeredPlan
@@ -32,18 +33,18 @@ class GuardedPlan:
         self,
         params: Mapping[str, Array],
         inputs: Array,
-        phases: Sequence[AbstractPhase | Nudge],
+        phases: Sequence[AbstractPhase | AbstractNudge],
     ) -> list[OperatingPoint]:
         """Find the operating point of every sample in every phase; see `AbstractEngine`."""
         return self._choose("settle", params, inputs, phases)
 
-    def respond(self, params: Mapping[str, Array], point: OperatingPoint, currents: Array) -> Array:
+    def respond(self, params: Mapping[str, Array], voltages: Array, currents: Array) -> Array:
         """Return the small-signal change of all node voltages [V]; see `AbstractEngine`."""
-        return self._choose("respond", params, point, currents)
+        return self._choose("respond", params, voltages, currents)
 
-    def adjoint(self, params: Mapping[str, Array], point: OperatingPoint, gradient: Array) -> Array:
-        """Return the multipliers of all nodes; see `Native.adjoint`."""
-        return self._choose("adjoint", params, point, gradient)
+    def adjoint(self, params: Mapping[str, Array], voltages: Array, gradient: Array) -> Array:
+        """Return the multipliers of all nodes; see `AbstractEngine`."""
+        return self._choose("adjoint", params, voltages, gradient)
 
     def _choose(self, method: str, params: Mapping[str, Array], *arguments):
         """Call the method of the plan that the conductances allow."""

@@ -33,7 +33,8 @@ from eqprop_spice.engines.layered.equations import (
     take_columns,
 )
 from eqprop_spice.engines.layered.newton import Newton
-from eqprop_spice.phases import AbstractPhase, Force, Nudge
+from eqprop_spice.engines.plans import AbstractPlan
+from eqprop_spice.phases import AbstractNudge, AbstractPhase
 from eqprop_spice.settled import OperatingPoint
 
 RESPONSE_TOLERANCE = 1e-13
@@ -41,7 +42,7 @@ RESPONSE_TOLERANCE = 1e-13
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class LayeredPlan:
+class LayeredPlan(AbstractPlan):
     """Settles circuits that are a chain of layers; runs under JAX transformations.
 
     Attributes:
@@ -54,11 +55,16 @@ class LayeredPlan:
     chain: Chain
     method: Newton | Descent = dataclasses.field(default_factory=Newton)
 
+    @property
+    def vectorizable(self) -> bool:
+        """All of it is traced."""
+        return True
+
     def settle(
         self,
         params: Mapping[str, Array],
         inputs: Array,
-        phases: Sequence[AbstractPhase | Nudge],
+        phases: Sequence[AbstractPhase | AbstractNudge],
     ) -> list[OperatingPoint]:
         """Find the operating point of every sample in every phase; see `AbstractEngine`."""
         size = (inputs.shape[0], self.circuit.num_outputs)
@@ -66,7 +72,7 @@ class LayeredPlan:
         network = fixed = first = outputs = None
         for phase in phases:
             if not isinstance(phase, AbstractPhase):
-                phase = Force(phase(outputs, slice(None)))
+                phase = phase(outputs, slice(None))
             load = jnp.asarray(phase.source_currents(*size)), _stiffness(phase)
             if first is None:
                 network, fixed, first = self._settle_first(dict(params), inputs, load)
@@ -111,19 +117,19 @@ class LayeredPlan:
         tolerance = jnp.full((voltages.shape[0], 1), RESPONSE_TOLERANCE)
         return jacobian.slack_response(jacobian.solve(tuple(right), tolerance))
 
-    def respond(self, params: Mapping[str, Array], point: OperatingPoint, currents: Array) -> Array:
+    def respond(self, params: Mapping[str, Array], voltages: Array, currents: Array) -> Array:
         """Return the small-signal change of all node voltages [V]; see `AbstractEngine`."""
-        voltages, currents = jnp.asarray(point.voltages), jnp.asarray(currents)
+        voltages, currents = jnp.asarray(voltages), jnp.asarray(currents)
         return self._respond(dict(params), voltages, currents, adjoint=False)
 
-    def adjoint(self, params: Mapping[str, Array], point: OperatingPoint, gradient: Array) -> Array:
-        r"""Return the multipliers of all nodes; see `Native.adjoint`.
+    def adjoint(self, params: Mapping[str, Array], voltages: Array, gradient: Array) -> Array:
+        r"""Return the multipliers of all nodes; see `AbstractEngine`.
 
         With W the reciprocity weights, $W J = J^T W$ and $w = 1$ at the outputs, so that
         $J^T \lambda = \partial C / \partial u$ has the solution
         $\lambda = W J^{-1} \partial C / \partial u$.
         """
-        voltages, gradient = jnp.asarray(point.voltages), jnp.asarray(gradient)
+        voltages, gradient = jnp.asarray(voltages), jnp.asarray(gradient)
         return self._respond(dict(params), voltages, gradient, adjoint=True)
 
     # Compiled so that callers outside of `jax.jit` do not compile at every call; inside of it, each

@@ -27,7 +27,7 @@ from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice.feed import HeldFeed, SweepFeed, deck_of
 from eqprop_spice.engines.ngspice.folding import Folded, fold
 from eqprop_spice.errors import NetlistError
-from eqprop_spice.phases import AbstractPhase, Free, Load, Nudge
+from eqprop_spice.phases import AbstractNudge, AbstractPhase, Free, Load
 from eqprop_spice.settled import OperatingPoint
 from eqprop_spice.spice.session import Session
 from eqprop_spice.spice.writer import as_printed, model_cards, number
@@ -80,7 +80,7 @@ class NgSpice(AbstractEngine):
         circuit: Circuit,
         params: Mapping[str, Array],
         inputs: Float[Array, "batch input"],
-        phases: Sequence[AbstractPhase | Nudge],
+        phases: Sequence[AbstractPhase | AbstractNudge],
     ) -> list[OperatingPoint]:
         """Find the operating point of every sample in every phase; see `AbstractEngine`."""
         solver = _Solver(self, circuit, params, inputs, phases)
@@ -91,7 +91,7 @@ class NgSpice(AbstractEngine):
         circuit: Circuit,
         params: Mapping[str, Array],
         inputs: Float[Array, "batch input"],
-        point: OperatingPoint,
+        voltages: Float[Array, "batch node"],
         currents: Float[Array, "batch output"],
     ) -> Float[Array, "batch node"]:
         """Return the small-signal response, by one `.ac` analysis per sample.
@@ -104,12 +104,23 @@ class NgSpice(AbstractEngine):
         free = solver.small_signal(currents)
         changes = circuit.voltage_changes(free)
         arrays = {name: np.asarray(values) for name, values in params.items()}
-        voltages = np.asarray(point.voltages)
+        voltages = np.asarray(voltages)
         residual = circuit.linearized_residual(arrays, voltages, changes, currents)
         scale = np.abs(currents).max(1, keepdims=True) + np.finfo(float).tiny
         bad = ~(np.abs(residual) <= SMALL_SIGNAL_TOLERANCE * scale).all(1)
         changes[bad] = np.nan
         return changes
+
+    def adjoint(
+        self,
+        circuit: Circuit,
+        params: Mapping[str, Array],
+        inputs: Float[Array, "batch input"],
+        voltages: Float[Array, "batch node"],
+        output_gradient: Float[Array, "batch output"],
+    ) -> Float[Array, "batch node"]:
+        """Return the multiplier of every node: linear algebra, the same at any engine's point."""
+        return Native().adjoint(circuit, params, inputs, voltages, output_gradient)
 
 
 SMALL_SIGNAL_TOLERANCE = 1e-6
@@ -137,7 +148,7 @@ class _Solver:
         circuit: Circuit,
         params: Mapping[str, Array],
         inputs: Float[Array, "batch input"],
-        phases: Sequence[AbstractPhase | Nudge],
+        phases: Sequence[AbstractPhase | AbstractNudge],
     ) -> None:
         circuit.check_parameters(params)
         circuit.check_inputs(inputs)

@@ -12,7 +12,7 @@ import numpy as np
 
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.groups import GROUND
-from eqprop_spice.phases import AbstractPhase, Nudge
+from eqprop_spice.phases import AbstractNudge, AbstractPhase
 from eqprop_spice.spice.session import Session
 from eqprop_spice.spice.writer import amplifier_cards, device_cards, number, printed
 
@@ -78,7 +78,7 @@ class SweepFeed:
         deck: Deck,
         base_rows: list[list[float]],
         samples: Sequence[int],
-        phases: Sequence[AbstractPhase | Nudge],
+        phases: Sequence[AbstractPhase | AbstractNudge],
         session: Session,
         *,
         readout_digits: int | None = None,
@@ -117,7 +117,8 @@ class SweepFeed:
         if isinstance(phase, tuple):
             currents, conductance = phase[0][sample], phase[1]
         else:
-            currents = phase(self._free_outputs, slice(sample, sample + 1))[0].tolist()
+            force = phase(self._free_outputs, slice(sample, sample + 1))
+            currents = force.source_currents(1, len(self._plus))[0].tolist()
             conductance = 0.0
         for plus, minus, current in zip(self._plus, self._minus, currents, strict=True):
             if plus is not None:

@@ -15,7 +15,7 @@ from eqprop_spice.engines.general.equations import DenseSystem, structure_of
 from eqprop_spice.engines.general.plan import GeneralPlan
 from eqprop_spice.engines.native import Native, plan_for
 from eqprop_spice.engines.ngspice.engine import NgSpice
-from eqprop_spice.phases import Force, Free, Spring, constant_nudge
+from eqprop_spice.phases import ConstantNudge, Force, Free, Spring
 from tests.references import KIRAZ, Layered, diode_law
 
 NGSPICE = 1e-9
@@ -147,7 +147,7 @@ def test_random_graphs_agree_with_ngspice(num_nodes, system):
 def check_against_ngspice(circuit: Circuit) -> None:
     params, rng = draw(circuit, 0), np.random.default_rng(2)
     inputs, targets = rng.uniform(-5.0, 5.0, (4, 3)), rng.normal(size=(4, 2))
-    phases = [Free(), constant_nudge(SquaredError(), targets, 1e-4), Spring(1e-4, targets)]
+    phases = [Free(), ConstantNudge(SquaredError(), targets, 1e-4), Spring(1e-4, targets)]
     pairs = zip(
         Native().settle(circuit, params, inputs, phases),
         NgSpice().settle(circuit, params, inputs, phases),
@@ -209,7 +209,9 @@ def test_the_response_is_that_of_an_ac_analysis() -> None:
     responses = []
     for engine in (Native(), NgSpice()):
         (point,) = engine.settle(circuit, params, inputs, [Free()])
-        responses.append(np.asarray(engine.respond(circuit, params, inputs, point, currents)))
+        responses.append(
+            np.asarray(engine.respond(circuit, params, inputs, point.voltages, currents))
+        )
     size = np.abs(responses[1]).max()
     np.testing.assert_allclose(responses[0], responses[1], rtol=0, atol=LINEAR * size)
 
@@ -266,10 +268,10 @@ def test_respond_and_adjoint_are_derivatives(system):
     )
     slope = (plus.voltages - minus.voltages) / (2.0 * step)
     scale = np.abs(slope).max()
-    response = engine.respond(circuit, params, inputs, free, currents)
+    response = engine.respond(circuit, params, inputs, free.voltages, currents)
     np.testing.assert_allclose(response, slope, rtol=0.0, atol=FINITE_DIFFERENCE * scale)
 
-    multipliers = engine.adjoint(circuit, params, inputs, free, currents)
+    multipliers = engine.adjoint(circuit, params, inputs, free.voltages, currents)
     a, b = circuit.trainable_groups[0].layout.pairs()
     product = (multipliers[:, a] - multipliers[:, b]) * (free.voltages[:, a] - free.voltages[:, b])
     gradient = -product.sum(axis=0)
@@ -330,9 +332,9 @@ def test_under_jit_the_plan_runs_as_a_callback():
     inputs, targets = rng.uniform(-5.0, 5.0, (3, 3)), rng.normal(size=(3, 2))
 
     def settle(params, inputs):
-        nudge = constant_nudge(SquaredError(), targets, 1e-4)
+        nudge = ConstantNudge(SquaredError(), targets, 1e-4)
         points = Native().settle(circuit, params, inputs, [Free(), nudge])
-        response = Native().respond(circuit, params, inputs, points[0], targets)
+        response = Native().respond(circuit, params, inputs, points[0].voltages, targets)
         return [p.voltages for p in points], response
 
     eager, jitted = settle(params, inputs), jax.jit(settle)(params, inputs)

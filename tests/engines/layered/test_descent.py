@@ -28,7 +28,7 @@ from eqprop_spice.rules.contrastive_learning import ContrastiveLearning
 from eqprop_spice.rules.coupled_learning import CoupledLearning
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.spice.writer import netlist
-from eqprop_spice.substrates.resistive import Network
+from eqprop_spice.substrates.resistive import ResistiveNetwork
 from tests.references import run_ngspice
 
 ROOT = Path(__file__).parents[3]
@@ -190,7 +190,13 @@ WIDE = drn((7, 6))
 def test_centered_gradients_approach_the_exact_one_with_the_square_of_beta() -> None:
     circuit = drn((6, 5))
     inputs, targets = samples(circuit, 1)
-    arguments = (Network(circuit, Native()), draw(circuit, 0), inputs, targets, SquaredError())
+    arguments = (
+        ResistiveNetwork(circuit, Native()),
+        draw(circuit, 0),
+        inputs,
+        targets,
+        SquaredError(),
+    )
     exact = Adjoint()(*arguments).gradient
     errors = {}
     for variant in ("positive", "centered"):
@@ -214,7 +220,7 @@ def test_held_outputs_agree_with_ngspice(rule) -> None:
     params = draw(circuit, 0)
     inputs, targets = samples(circuit, 1)
     native, simulated = (
-        rule(Network(circuit, engine), params, inputs, targets, SquaredError())
+        rule(ResistiveNetwork(circuit, engine), params, inputs, targets, SquaredError())
         for engine in (Native(), NgSpice())
     )
     assert np.asarray(native.converged).all() and np.asarray(simulated.converged).all()

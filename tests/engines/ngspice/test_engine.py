@@ -17,7 +17,7 @@ from eqprop_spice.devices.diode import PRESETS, Shockley
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.ngspice.engine import NgSpice, _Solver
 from eqprop_spice.errors import NetlistError
-from eqprop_spice.phases import Force, Free, Spring, constant_nudge
+from eqprop_spice.phases import AbstractNudge, ConstantNudge, Force, Free, Spring
 from eqprop_spice.spice.session import Session
 from eqprop_spice.spice.writer import netlist
 from tests.references import KIRAZ, Layered, bisect, branch_currents, diode_law
@@ -113,8 +113,8 @@ def test_a_nudge_sees_the_free_outputs_of_its_own_sample():
     layered = Layered((3,), num_outputs=2)
     circuit, params, inputs = layered.circuit(), layered.draw(1), layered.inputs(2, 5)
     targets, beta = np.random.default_rng(3).normal(size=(5, 2)), 1e-3
-    nudge = constant_nudge(SquaredError(), targets, beta)
-    opposite = constant_nudge(SquaredError(), targets, -beta)
+    nudge = ConstantNudge(SquaredError(), targets, beta)
+    opposite = ConstantNudge(SquaredError(), targets, -beta)
     free, one, two = NgSpice().settle(circuit, params, inputs, [Free(), nudge, opposite])
     currents = beta * (targets - layered.read(layered.solve(params, inputs)))
     np.testing.assert_allclose(
@@ -150,7 +150,7 @@ def test_order_and_company_of_a_sample_do_not_matter():
     layered = Layered((3, 2))
     circuit, params, inputs = layered.circuit(), layered.draw(1), layered.inputs(2, 12)
     order = np.random.default_rng(3).permutation(12)
-    phases = [Free(), constant_nudge(SquaredError(), np.ones((12, 1)), 1e-4)]
+    phases = [Free(), ConstantNudge(SquaredError(), np.ones((12, 1)), 1e-4)]
     together = NgSpice().settle(circuit, params, inputs, phases)
     shuffled = NgSpice().settle(circuit, params, inputs[order], phases)
     for one, two in zip(together, shuffled, strict=True):
@@ -256,7 +256,7 @@ def test_a_source_with_a_diode_at_rest_is_at_an_operating_point():
 def test_cold_points_pass_their_free_outputs_to_the_nudge():
     layered = Layered((2,))
     circuit, params, inputs = layered.circuit(), layered.draw(1), layered.inputs(2, 3)
-    phases = [Free(), constant_nudge(SquaredError(), np.ones((3, 1)), 1e-3)]
+    phases = [Free(), ConstantNudge(SquaredError(), np.ones((3, 1)), 1e-3)]
     swept = NgSpice().settle(circuit, params, inputs, phases)
     climbed = NgSpice(warm=False).settle(circuit, params, inputs, phases)
     for one, two in zip(swept, climbed, strict=True):
@@ -283,7 +283,7 @@ def unsolvable() -> tuple[Circuit, dict[str, np.ndarray]]:
 def test_a_sample_without_operating_point_is_marked_and_spares_the_others(caplog):
     circuit, params = unsolvable()
     inputs = np.array([[-0.5], [-1.0], [8.0], [-2.0], [-0.1]])
-    phases = [Free(), constant_nudge(SquaredError(), np.zeros((5, 1)), 1e-5)]
+    phases = [Free(), ConstantNudge(SquaredError(), np.zeros((5, 1)), 1e-5)]
     with caplog.at_level(logging.WARNING):
         free, nudged = NgSpice().settle(circuit, params, inputs, phases)
     assert "Sample 2 did not converge" in caplog.text
@@ -390,7 +390,7 @@ def test_small_signal_response_solves_the_linearized_equations(kind, differentia
     circuit, params, inputs = layered.circuit(), well_posed(layered, 1), layered.inputs(2, 3)
     currents = np.random.default_rng(4).normal(size=(3, 2))
     (point,) = NgSpice().settle(circuit, params, inputs, [Free()])
-    changes = NgSpice().respond(circuit, params, inputs, point, currents)
+    changes = NgSpice().respond(circuit, params, inputs, point.voltages, currents)
     for u, current, change in zip(
         layered.solve(params, inputs), currents, changes[:, columns(layered, circuit)], strict=True
     ):
@@ -407,7 +407,7 @@ def test_small_signal_response_of_a_failed_sample_is_not_a_number():
     circuit, params = unsolvable()
     inputs = np.array([[-0.5], [8.0], [-1.0]])
     (point,) = NgSpice().settle(circuit, params, inputs, [Free()])
-    changes = NgSpice().respond(circuit, params, inputs, point, np.ones((3, 1)))
+    changes = NgSpice().respond(circuit, params, inputs, point.voltages, np.ones((3, 1)))
     np.testing.assert_array_equal(np.isnan(changes).any(1), [False, True, False])
 
 
@@ -438,11 +438,13 @@ def test_a_nudge_is_computed_from_the_digits_that_are_read(warm):
     circuit, params, inputs = layered.circuit(), layered.draw(3), layered.inputs(3, 2)
     seen = []
 
-    def nudge(outputs, samples):
-        seen.append(np.array(outputs))
-        return np.zeros_like(outputs)
+    class Watching(AbstractNudge):
+        def __call__(self, outputs, samples):
+            seen.append(np.array(outputs))
+            return Force(np.zeros_like(outputs))
 
-    points = NgSpice(readout_digits=3, warm=warm).settle(circuit, params, inputs, [Free(), nudge])
+    engine = NgSpice(readout_digits=3, warm=warm)
+    points = engine.settle(circuit, params, inputs, [Free(), Watching()])
     used = np.concatenate(seen)[-2:] if not warm else np.concatenate(seen)
     for outputs in circuit.outputs(points[0].voltages):
         assert (np.abs(used - outputs) <= np.finfo(float).eps).any()
