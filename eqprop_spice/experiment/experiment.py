@@ -30,6 +30,7 @@ from eqprop_spice.experiment.kinds import (
 )
 from eqprop_spice.experiment.lines import line_of
 from eqprop_spice.experiment.overrides import assign, override
+from eqprop_spice.experiment.source import read_text
 from eqprop_spice.gradients.beta_scan import TARGET_ERROR, scan_rule
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.nonidealities.base import AbstractNonideality
@@ -197,13 +198,11 @@ class Experiment:
         """
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path)
         except FileNotFoundError:
             files = [str(p) for p in path.parent.glob("*.toml")]
             near = suggestion(str(path), files) if files else "Its folder has no TOML file."
             raise ConfigError(f"There is no file {path}. {near}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} cannot be read: {error}.") from error
         return cls.parse(text, source=str(path), overrides=overrides, values=values)
 
     @classmethod
