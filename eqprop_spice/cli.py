@@ -1,7 +1,9 @@
 """The command line: train, sweep, compare, netlist, show, verify, audit, doctor."""
 
 import dataclasses
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,8 +22,10 @@ from eqprop_spice.console import (
     print_rates,
     print_results,
     say,
+    show_remarks,
 )
 from eqprop_spice.errors import ConfigError, ConvergenceError, NetlistError
+from eqprop_spice.files import write_inside, write_named
 
 if TYPE_CHECKING:
     from eqprop_spice.sweeps.store import Store
@@ -30,6 +34,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Simulate and train analog circuits in ngspice.",
 )
 FileArgument = Annotated[Path, typer.Argument(help="An experiment's TOML file.")]
@@ -71,9 +76,9 @@ def train(
         say(f"Interrupted. Continue with: eqprop-spice train --resume {run.path}", errors)
         raise typer.Exit(130) from None
     except OSError as error:
+        again = f"eqprop-spice train --resume {run.path}"
         raise ConfigError(
-            f"{run.path} cannot be written: {error}. The previous checkpoint is intact; free some "
-            f"space and continue with: eqprop-spice train --resume {run.path}"
+            f"{_reason(error, run.path)} The previous checkpoint is intact; continue with: {again}"
         ) from error
     print_results(run.results)
     say(f"figures, netlists and history: {run.path}")
@@ -103,18 +108,18 @@ def netlist(
         if assignments:
             raise ConfigError("--set changes an experiment's file; a run folder stays as it ran.")
         run = Run.open(file)
-        experiment, params = run.experiment, run.params
+        experiment, params, marked = run.experiment, run.params, run.marked
     else:
         experiment = Experiment.load(file, assignments)
-        params = experiment.initial_params()
+        params, marked = experiment.initial_params(), str
     count = len(experiment.data.train_inputs)
     if not 0 <= sample < count:
         raise ConfigError(f"--sample is {sample}; the dataset has samples 0 to {count - 1}.")
-    text = trained_netlists(experiment, params, sample=sample)[phase]
+    text = marked(trained_netlists(experiment, params, sample=sample)[phase])
     if out is None:
         sys.stdout.write(text)
     else:
-        out.write_text(text)
+        write_named(out, text.encode())
 
 
 @app.command()
@@ -132,7 +137,9 @@ def show(
         return
     print_results(run.results)
     if run.results["finished"]:
-        for path in save_figures(run.history, run.final, run.path / "figures"):
+        for path in save_figures(
+            run.history, run.final, run.path / "figures", description=run.description
+        ):
             say(str(path))
 
 
@@ -217,8 +224,8 @@ def _compute(
         raise typer.Exit(130) from None
     except OSError as error:
         raise ConfigError(
-            f"{store.path} cannot be written: {error}. The cells written before are intact; free "
-            f"some space and continue with: {again}"
+            f"{_reason(error, store.path)} The cells written before are intact; continue with: "
+            f"{again}"
         ) from error
 
 
@@ -260,12 +267,13 @@ def compare(
     say(f"folder of the comparison: {store.path}", errors)
     _compute(store, "compare", workers=workers)
     result = commands.result(store)
-    figure = commands.save_figure(store)
+    figures = commands.save_figures(store)
     if as_json:
         print(json.dumps(result, indent=2))
         return
     print_comparison(result)
-    say(str(figure))
+    for path in figures:
+        say(str(path))
 
 
 @app.command()
@@ -299,8 +307,8 @@ def audit(
     shown = found.to_dict()
     report = json.dumps(shown, indent=2)
     folder = out or (file / "audit" if file.is_dir() else Path("audits") / case.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(report + "\n")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    write_inside(folder.parent, f"{folder.name}/report.json", f"{report}\n".encode())
     save_figures(found, folder)
     if as_json:
         print(report)
@@ -324,14 +332,30 @@ def doctor() -> None:
         raise NetlistError("The test circuit does not solve to 1e-9 V; see above.")
 
 
+def _reason(error: OSError, folder: Path | None = None) -> str:
+    """Return what the system refused: something in the folder that is written, or elsewhere."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return "The working folder has been deleted; change to one that exists."
+    if error.filename is None:
+        # What this package writes into files names them.
+        return f"The output cannot be printed: {error.strerror}."
+    if folder is None or folder not in Path(os.fsdecode(error.filename)).parents:
+        return f"{error}."
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return f"{folder} cannot be written: {error}.{' Free some space.' if full else ''}"
+
+
 def main() -> None:
     """Run the command line; expected errors are one message and exit status 2."""
+    show_remarks()
     try:
         app()
     except (ConfigError, NetlistError, ConvergenceError) as error:
         _fail(str(error))
     except OSError as error:
-        _fail(f"{error}.")
+        _fail(_reason(error))
 
 
 def _fail(message: str) -> None:

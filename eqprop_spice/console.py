@@ -1,6 +1,7 @@
 """What the command line shows: progress of runs and sweeps, results and reports."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,8 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-console = Console()
-errors = Console(stderr=True)
+from eqprop_spice.errors import Remark
+
+# Names of files and keys may hold brackets, which are no markup.
+console = Console(markup=False, emoji=False)
+errors = Console(stderr=True, markup=False, emoji=False)
 
 PLAIN_REPORTS = 20
 """Lines a run prints when it is not on a terminal."""
@@ -26,7 +30,20 @@ RATE_SMOOTHING = 0.2
 
 def say(text: str, where: Console = console) -> None:
     """Print a line as it is: no wrapping, and no markup in the brackets of a path."""
-    where.print(text, highlight=False, soft_wrap=True, markup=False)
+    where.print(text, highlight=False, soft_wrap=True)
+
+
+def show_remarks() -> None:
+    """Show every remark of the package as one line among the errors."""
+    others = warnings.showwarning
+
+    def show(message, category, *place, **more) -> None:
+        if issubclass(category, Remark):
+            say(f"remark: {message}", errors)
+        else:
+            others(message, category, *place, **more)
+
+    warnings.showwarning = show
 
 
 def _decibels(loss: float) -> float:
@@ -50,7 +67,7 @@ def _bar(unit: str, total: int, *, where: Console, live: bool) -> tuple[Progress
     progress = Progress(
         TextColumn(f"{unit} {{task.completed}}/{{task.total}}"),
         BarColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TimeRemainingColumn(),
         console=where,
         transient=True,
@@ -182,7 +199,7 @@ def print_comparison(result: dict[str, Any]) -> None:
             _number(row["seconds"]),
         )
     # On a narrow terminal, lines that break are better than columns that are cut off.
-    Console(width=max(console.width, COMPARISON_WIDTH)).print(table)
+    Console(width=max(console.width, COMPARISON_WIDTH), markup=False).print(table)
     for row in result["rules"]:
         found = row["difference"]
         if row["rule"] == "c_ep" and found and found["within"] is not None:

@@ -11,3 +11,7 @@ class NetlistError(ValueError):
 
 class ConvergenceError(RuntimeError):
     """Operating points were not found where the caller needs them."""
+
+
+class Remark(UserWarning):
+    """Something that stops nothing, and that the user should know; the command line shows it."""

@@ -71,10 +71,10 @@ def append(self, figures, params):
     if fault == "after the update" and now():
         hang("here")
 
-def replace(source, target):
+def replace(source, target, **places):
     if fault == "before the results" and os.path.basename(target) == "results.json":
         hang("here")
-    real_replace(source, target)
+    real_replace(source, target, **places)
     if fault == "after the rename" and now():
         hang("here")
 
@@ -87,7 +87,7 @@ def rename(source, target):
 
 History.append, files.os.replace, files.os.rename = append, replace, rename
 if fault == "half written":
-    files.open = lambda path, mode: HalfWritten(open(path, mode)) if now() else open(path, mode)
+    files.open = lambda *p, **k: HalfWritten(open(*p, **k)) if now() else open(*p, **k)
 sys.argv[1:] = sys.argv[4:]
 main()
 """
@@ -112,7 +112,7 @@ def experiment(tmp_path_factory) -> Path:
 def no_figures():
     """Draw nothing in this process; the children do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eqprop_spice.results.plots.save_figures", lambda *arguments: [])
+        patch.setattr("eqprop_spice.results.plots.save_figures", lambda *arguments, **more: [])
         yield
 
 

@@ -1,5 +1,6 @@
 """Figures of an audit: gradients, bias, error budget and power."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +32,10 @@ SHOWN = {"as configured": "C3", "C-EP": "C0", "small signal": "C2"}
 def save_figures(found: Audit, folder: Path) -> list[Path]:
     """Draw the figures of an audit into a folder; return the PNG files."""
     figures = {
-        "gradients": gradient_figure(found),
-        "bias": bias_figure(found),
-        "budget": budget_figure(found),
-        "power": power_figure(found),
+        "gradients": functools.partial(gradient_figure, found),
+        "bias": functools.partial(bias_figure, found),
+        "budget": functools.partial(budget_figure, found),
+        "power": functools.partial(power_figure, found),
     }
     return write_figures(figures, folder)
 

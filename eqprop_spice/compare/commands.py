@@ -56,8 +56,8 @@ def result(store: Store) -> dict[str, Any]:
     return found
 
 
-def save_figure(store: Store) -> Path:
+def save_figures(store: Store) -> list[Path]:
     """Draw the figure of a comparison; see `compare.figure`."""
-    from eqprop_spice.compare.figure import save_figure
+    from eqprop_spice.compare.figure import save_figures
 
-    return save_figure(store.dataset(), store.path / "figures")
+    return save_figures(store.dataset(), store.path / "figures")

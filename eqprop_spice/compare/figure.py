@@ -1,5 +1,6 @@
 """The figure of a comparison: final errors of every seed, and learning curves."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,14 @@ SPREAD = 0.16
 """How far the dots of the first and the last seed lie from their rule's position."""
 
 
-def save_figure(dataset: xr.Dataset, folder: Path) -> Path:
-    """Draw the figure of a comparison into a folder, as PNG and SVG; return the PNG.
+def save_figures(dataset: xr.Dataset, folder: Path) -> list[Path]:
+    """Draw the figure of a comparison into a folder, as PNG and SVG; return the PNG files.
 
     Args:
         dataset: The cells of a comparison.
         folder: Where to put it.
     """
-    return write_figures({"compare": comparison_figure(dataset)}, folder)[0]
+    return write_figures({"compare": functools.partial(comparison_figure, dataset)}, folder)
 
 
 def comparison_figure(dataset: xr.Dataset) -> Figure:

@@ -30,6 +30,7 @@ from eqprop_spice.experiment.kinds import (
 )
 from eqprop_spice.experiment.lines import check_finite, config_error, place
 from eqprop_spice.experiment.overrides import assign, override
+from eqprop_spice.experiment.source import read_text
 from eqprop_spice.experiment.tables import ExperimentTable
 from eqprop_spice.gradients.beta_scan import TARGET_ERROR, scan_rule
 from eqprop_spice.layers.base import layered_circuit
@@ -91,13 +92,11 @@ class Experiment:
         """
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path)
         except FileNotFoundError:
             files = [str(p) for p in path.parent.glob("*.toml")]
             near = suggestion(str(path), files) if files else "Its folder has no TOML file."
             raise ConfigError(f"There is no file {path}. {near}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} cannot be read: {error}.") from error
         return cls.parse(
             text, source=str(path), overrides=overrides, values=values, trusted=trusted
         )
@@ -150,17 +149,18 @@ class Experiment:
         """Build everything once, so that what is wrong shows before anything runs."""
         self._check_tables()
         system = "engine" if self.table.substrate is None else "substrate"
+        substrate = self.substrate
         with self._placing(system):
-            self.substrate.check()
+            substrate.check()
         _ = self.rule, self.cost, self.constraint, self.initializer
         _ = self.trainer
         with self._placing("cost"):
             self.rule.check_cost(self.cost)
         with self._placing("rule", "kind"):
-            self.rule.check_substrate(self.substrate)
+            self.rule.check_substrate(substrate)
         with self._placing("rule"):
             for phase in self.rule.phases(self.data.train_targets[:1], self.cost):
-                self.substrate.check_phase(phase)
+                substrate.check_phase(phase)
         if self.table.goal.test_accuracy is not None and not len(self.data.test_inputs):
             raise ConfigError(
                 f"{self._at('goal', 'test_accuracy')}: this goal needs test samples, but the "

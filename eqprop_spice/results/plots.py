@@ -1,14 +1,21 @@
 """Figures as PNG and SVG, and those of a run."""
 
-from collections.abc import Mapping
+import functools
+import io
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import xarray as xr
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from eqprop_spice.errors import Remark
+from eqprop_spice.files import write_inside
 
 FEW_EPOCHS = 30
 """Up to here every epoch gets a marker, so that a run of one epoch shows too."""
@@ -23,30 +30,67 @@ MAX_DRAWN_SAMPLES = 150
 """Samples of the voltage figure, an even choice of a larger set."""
 
 
-def save_figures(history: xr.Dataset, final: xr.Dataset, folder: Path) -> list[Path]:
+def save_figures(
+    history: xr.Dataset, final: xr.Dataset, folder: Path, *, description: str = ""
+) -> list[Path]:
     """Draw all figures of a run into a folder; return the PNG files.
 
     Args:
         history: Figures and conductances by epoch (`Run.history`).
         final: Outputs, targets and voltages at the end (`Run.final`).
         folder: Where to put them.
+        description: What the files say of themselves.
     """
     figures = {
-        "loss": loss_figure(history),
-        "conductances": conductance_figure(history),
-        "voltages": voltage_figure(final),
-        "predictions": prediction_figure(final),
+        "loss": functools.partial(loss_figure, history),
+        "conductances": functools.partial(conductance_figure, history),
+        "voltages": functools.partial(voltage_figure, final),
+        "predictions": functools.partial(prediction_figure, final),
     }
-    return write_figures(figures, folder)
+    return write_figures(figures, folder, description=description)
 
 
-def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
-    """Write figures by name into a folder, as PNG and SVG; return the PNG files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
+def write_figures(
+    figures: Mapping[str, Callable[[], Figure]], folder: Path, *, description: str = ""
+) -> list[Path]:
+    """Draw figures by name into a folder, as PNG and SVG; return the PNG files.
+
+    They look the same wherever they are drawn: matplotlib takes its settings from a matplotlibrc
+    in the working folder, and those are left aside. A figure that cannot be drawn costs a remark:
+    what it shows is in the other files.
+
+    Args:
+        figures: What draws each of them.
+        folder: Where to put them; it is made if it is missing.
+        description: What the files say of themselves.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, draw in figures.items():
+        try:
+            drawn = _drawn(draw, description)
+        except Exception as error:
+            message = " ".join(str(error).split())[:200]
+            warnings.warn(f"{folder / name}.png was not drawn: {message}", Remark, stacklevel=2)
+            continue
+        for suffix, content in drawn.items():
+            write_inside(folder.parent, f"{folder.name}/{name}.{suffix}", content)
+        paths.append(folder / f"{name}.png")
+    return paths
+
+
+def _drawn(draw: Callable[[], Figure], description: str) -> dict[str, bytes]:
+    """Draw a figure with matplotlib's own settings; return the files by their suffix."""
+    files = {}
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        figure = draw()
         for suffix in ("png", "svg"):
-            figure.savefig(folder / f"{name}.{suffix}", dpi=150)
-    return [folder / f"{name}.png" for name in figures]
+            buffer = io.BytesIO()
+            metadata = {"Description": description} if description else None
+            figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
+            files[suffix] = buffer.getvalue()
+    return files
 
 
 def _figure() -> tuple[Figure, Axes]:

@@ -1,14 +1,11 @@
 """A run: a folder that holds everything of one training, and survives whatever stops it."""
 
 import dataclasses
+import functools
 import io
 import json
-import platform
-import subprocess
 import time
-import zipfile
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +14,31 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-import eqprop_spice
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
-from eqprop_spice.files import for_json, locked, new_folder, numbered_folder, write_atomically
-from eqprop_spice.results.netlists import SHOWN_SAMPLES, trained_netlists
+from eqprop_spice.experiment.source import read_text
+from eqprop_spice.files import (
+    for_json,
+    locked,
+    new_folder,
+    numbered_folder,
+    remove_partials,
+    write_atomically,
+)
+from eqprop_spice.results.datasets import final_layout, final_state, history_layout, netcdf
+from eqprop_spice.results.netlists import trained_netlists
+from eqprop_spice.results.provenance import provenance
+from eqprop_spice.results.stored import (
+    ANY,
+    DIGEST,
+    Expected,
+    Layout,
+    digest_of,
+    like,
+    read_arrays,
+    read_dataset,
+    read_results,
+)
 from eqprop_spice.training.history import History
 from eqprop_spice.training.trainer import TrainingState
 
@@ -31,24 +48,6 @@ again exactly."""
 
 Progress = Callable[[int, dict[str, float]], None]
 """Called after every epoch with its number and figures."""
-
-
-def provenance() -> dict[str, str]:
-    """Return what a result depends on besides its experiment: versions and the commit."""
-    from eqprop_spice.spice.session import Session
-
-    where = Path(eqprop_spice.__file__).parent
-    git = subprocess.run(
-        ["git", "-C", str(where), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    packages = ("jax", "numpy", "optax", "PySpice")
-    return {
-        "eqprop_spice": eqprop_spice.__version__,
-        "commit": git.stdout.strip() if git.returncode == 0 else "unknown",
-        "python": platform.python_version(),
-        "ngspice": Session.get().version,
-        **{name: metadata.version(name) for name in packages},
-    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,31 +103,48 @@ class Run:
         """The experiment of this run."""
         return Experiment.load(self.path / "experiment.toml", trusted=False)
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """What every file of this run says of the experiment that it belongs to."""
+        return digest_of(read_text(self.path / "experiment.toml"))
+
+    @property
+    def description(self) -> str:
+        """What netlists and figures of this run say of themselves."""
+        return f"experiment {self.digest}"
+
+    def marked(self, netlist: str) -> str:
+        """Return a netlist that says below its title to which experiment it belongs."""
+        title, rest = netlist.split("\n", 1)
+        return f"{title}\n* {self.description}\n{rest}"
+
     @property
     def history(self) -> xr.Dataset:
         """Figures and conductances by epoch."""
-        return self._dataset("history.nc")
+        experiment = self.experiment
+        return self._dataset("history.nc", history_layout(experiment))
 
     @property
     def final(self) -> xr.Dataset:
         """Outputs, targets and node voltages of training samples at the end."""
-        return self._dataset("final.nc")
+        experiment = self.experiment
+        return self._dataset("final.nc", final_layout(experiment))
 
-    def _dataset(self, name: str) -> xr.Dataset:
+    def _dataset(self, name: str, layout: Layout) -> xr.Dataset:
         path = self.path / name
-        if not path.is_file():
+        if not path.exists():
             raise ConfigError(
                 f"{self.path} has no {name} yet: the run has not ended. Continue it with "
                 f"`eqprop-spice train --resume {self.path}`."
             )
-        return xr.load_dataset(path, engine="scipy")
+        return read_dataset(path, layout, digest=self.digest)
 
     @property
     def results(self) -> dict[str, Any]:
         """The final figures; those of the last checkpoint if the run has not ended."""
         path = self.path / "results.json"
-        if path.is_file():
-            return json.loads(path.read_text())
+        if path.exists():
+            return read_results(path, digest=self.digest)
         experiment = self.experiment
         _, history = self.load_checkpoint(experiment)
         return for_json(_results_so_far(experiment, history))
@@ -141,16 +157,11 @@ class Run:
 
     def save_checkpoint(self, state: TrainingState, history: History) -> None:
         """Write all that the next update depends on."""
-        leaves = jax.tree.leaves(state.optimizer_state)
         arrays: dict[str, Any] = {
             "epoch": state.epoch,
-            **{f"param.{name}": np.asarray(value) for name, value in state.params.items()},
-            **{f"optimizer.{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)},
-            **{
-                f"carry.{i}": np.asarray(leaf)
-                for i, leaf in enumerate(jax.tree.leaves(state.carry))
-            },
+            **_named_leaves(state),
             **{f"history.{name}": value for name, value in history.arrays().items()},
+            DIGEST: np.frombuffer(bytes.fromhex(self.digest), np.uint8),
         }
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
@@ -160,38 +171,63 @@ class Run:
         """Return the state and history of the last checkpoint; the start if there is none.
 
         Raises:
-            ConfigError: If the file is damaged, or not of this experiment.
+            ConfigError: If the file is damaged, not of this experiment, or missing from a run that
+                has ended.
         """
         start = experiment.trainer.init(experiment.initial_params())
         history = History(experiment.substrate.parameter_shapes())
         path = self.path / "checkpoint.npz"
-        if not path.is_file():
+        if not path.exists():
+            self._check_not_ended()
             return start, history
-        structures = {
-            "optimizer": jax.tree.structure(start.optimizer_state),
-            "carry": jax.tree.structure(start.carry),
+        expected = {
+            "epoch": like(0),
+            **{name: like(leaf) for name, leaf in _named_leaves(start).items()},
+            f"history.column{ANY}": Expected((None,), finite=False),
+            "history.conductances": Expected((None, len(history.labels))),
         }
-        try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-                arrays = dict(file)
-            history.restore(_with_prefix(arrays, "history."))
-            trees = {
-                name: jax.tree.unflatten(
-                    structure,
-                    [jnp.asarray(arrays[f"{name}.{i}"]) for i in range(structure.num_leaves)],
-                )
-                for name, structure in structures.items()
-            }
-        except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise ConfigError(
-                f"{path} is damaged, or not of the experiment in its folder ({error}). Delete it "
-                "to start this run again from the beginning."
-            ) from error
+        epochs = range(experiment.table.training.epochs + 1)
+        arrays = read_arrays(path, expected, digest=self.digest, epochs=epochs)
+        history.restore(_with_prefix(arrays, "history."))
+        trees = {
+            name: _with_leaves(tree, arrays, name)
+            for name, tree in (("optimizer", start.optimizer_state), ("carry", start.carry))
+        }
         params = {
             name: jnp.asarray(value) for name, value in _with_prefix(arrays, "param.").items()
         }
         state = TrainingState(params, trees["optimizer"], int(arrays["epoch"]), trees["carry"])
         return state, history
+
+    def _check_not_ended(self) -> None:
+        """Refuse to take the start for the end of a run whose checkpoint is gone."""
+        names = ("results.json", "history.nc", "final.nc")
+        left = [name for name in names if (self.path / name).exists()]
+        if left:
+            raise ConfigError(
+                f"{self.path} has ended, but its checkpoint.npz with the trained conductances is "
+                f"missing. Put it back, or delete {', '.join(left)} too to start this run again."
+            )
+
+
+def _named_leaves(state: TrainingState) -> dict[str, np.ndarray]:
+    """Return the arrays of a state under their names in a checkpoint."""
+    trees = {"optimizer": state.optimizer_state, "carry": state.carry}
+    return {
+        **{f"param.{name}": np.asarray(value) for name, value in state.params.items()},
+        **{
+            f"{name}.{i}": np.asarray(leaf)
+            for name, tree in trees.items()
+            for i, leaf in enumerate(jax.tree.leaves(tree))
+        },
+    }
+
+
+def _with_leaves(tree: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
+    """Return a tree like the given one with the leaves of a checkpoint."""
+    structure = jax.tree.structure(tree)
+    leaves = [jnp.asarray(arrays[f"{name}.{i}"]) for i in range(structure.num_leaves)]
+    return jax.tree.unflatten(structure, leaves)
 
 
 def _with_prefix(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -236,8 +272,7 @@ def _continue(run: Run, experiment: Experiment, progress: Progress | None) -> No
     """Train from the last checkpoint to the end."""
     table = experiment.table
     trainer = experiment.trainer
-    for partial in run.path.glob(".*.partial"):
-        partial.unlink()  # left by a process that was killed; it was never read
+    remove_partials(run.path)
     state, history = run.load_checkpoint(experiment)
     run.save_checkpoint(state, history)
     saved = time.monotonic()
@@ -301,17 +336,19 @@ def _finish(run: Run, experiment: Experiment, state: TrainingState, history: His
         "seconds": seconds,
         "samples_per_second": seen / seconds if seconds else None,
     }
-    attributes = provenance() | {"experiment": experiment.to_toml()}
-    write_atomically(run.path / "history.nc", _netcdf(history.to_xarray(attributes)))
-    write_atomically(run.path / "final.nc", _netcdf(_final_state(experiment, state)))
+    attributes = provenance() | {DIGEST: run.digest, "experiment": experiment.to_toml()}
+    write_atomically(run.path / "history.nc", netcdf(history.to_xarray(attributes)))
+    final = final_state(experiment, state).assign_attrs({DIGEST: run.digest})
+    write_atomically(run.path / "final.nc", netcdf(final))
     able = "netlist" in experiment.substrate.abilities
     netlists = trained_netlists(experiment, state.params) if able else {}
     for name, text in netlists.items():
-        write_atomically(run.path / f"{name}.cir", text.encode())
-    save_figures(run.history, run.final, run.path / "figures")
-    # Last, since its presence says that the run has ended.
-    content = json.dumps(for_json(results), indent=2) + "\n"
+        write_atomically(run.path / f"{name}.cir", run.marked(text).encode())
+    # After all that is computed, since its presence says that the run has ended; figures can be
+    # drawn again by anybody.
+    content = json.dumps(for_json(results | {DIGEST: run.digest}), indent=2) + "\n"
     write_atomically(run.path / "results.json", content.encode())
+    save_figures(run.history, run.final, run.path / "figures", description=run.description)
 
 
 def _as_bool(value: Any) -> bool | None:
@@ -334,29 +371,3 @@ def _results_so_far(experiment: Experiment, history: History) -> dict[str, Any]:
         "num_unconverged": int(np.nansum(columns.get("num_unconverged", 0.0))),
         "seconds": float(np.nansum(columns.get("seconds", 0.0))),
     }
-
-
-def _netcdf(dataset: xr.Dataset) -> bytes:
-    return bytes(dataset.to_netcdf(engine="scipy"))
-
-
-def _final_state(experiment: Experiment, state: TrainingState) -> xr.Dataset:
-    """Return outputs, targets and hidden voltages of training samples."""
-    data, substrate = experiment.data, experiment.substrate
-    inputs = data.train_inputs[:SHOWN_SAMPLES]
-    settled = experiment.trainer.settle_all(state.params, inputs)
-    outputs = np.asarray(substrate.outputs(settled.state))
-    names, values = substrate.named_state(settled.state)
-    return xr.Dataset(
-        {
-            "output": (("sample", "output_index"), outputs, {"units": "V"}),
-            "target": (
-                ("sample", "output_index"),
-                data.train_targets[:SHOWN_SAMPLES],
-                {"units": "V"},
-            ),
-            "voltage": (("sample", "node"), values, {"units": "V"}),
-        },
-        coords={"node": names},
-        attrs={"task": data.task},
-    )

@@ -195,6 +195,11 @@ class AbstractSubstrate:
         """Return in words where a sample has not settled, for an error message."""
         return f"residual {float(np.asarray(settled.residual)[sample]):.1e}"
 
+    @property
+    def num_parts(self) -> int | None:
+        """How many parts `named_state` has; None where only a state tells."""
+        return None
+
     def named_state(self, state: Any) -> tuple[list[str], Float[np.ndarray, "batch unknown"]]:
         """Return names and values of the parts of a state, for results."""
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]

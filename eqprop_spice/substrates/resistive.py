@@ -108,6 +108,11 @@ class ResistiveNetwork(AbstractSubstrate):
         """Name the node where a sample violates Kirchhoff's current law most."""
         return f"worst at node '{self.circuit.node_names[int(settled.worst_node[sample])]}'"
 
+    @property
+    def num_parts(self) -> int:
+        """One part for every free node."""
+        return len(self.circuit.free_nodes)
+
     def named_state(self, state: Array) -> tuple[list[str], Float[np.ndarray, "batch free"]]:
         """Return names and voltages [V] of the free nodes."""
         free = self.circuit.free_nodes

@@ -1,5 +1,6 @@
 """Figures of a sweep: error against epoch, success rates, and maps of alpha and beta."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,12 @@ def save_figures(
         folder: Where to put them.
         regions: The predicted region of `sweeps.prediction` for each of `map_panels`, if known.
     """
-    figures = {"errors": error_figure(dataset), "success": success_figure(dataset)}
+    figures = {
+        "errors": functools.partial(error_figure, dataset),
+        "success": functools.partial(success_figure, dataset),
+    }
     if map_panels(dataset):
-        figures["map"] = map_figure(dataset, regions)
+        figures["map"] = functools.partial(map_figure, dataset, regions)
     return write_figures(figures, folder)
 
 

@@ -19,8 +19,8 @@ from zarr.storage import LocalStore
 
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
-from eqprop_spice.files import locked, new_folder, numbered_folder, write_atomically
-from eqprop_spice.results.run import provenance
+from eqprop_spice.files import locked, new_folder, numbered_folder, unused_name, write_inside
+from eqprop_spice.results.provenance import provenance
 from eqprop_spice.sweeps.axes import Axis, Sweep, sweep_of
 from eqprop_spice.sweeps.batch import can_batch
 from eqprop_spice.sweeps.cell import STATUSES, CellResult, figure_names
@@ -47,9 +47,9 @@ class _DurableStore(LocalStore):
     """A zarr store in a folder whose files are on the disk when a write returns."""
 
     async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
-        path = self.root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(write_atomically, path, value.to_bytes())
+        await asyncio.to_thread(
+            write_inside, self.root.parent, f"{self.root.name}/{key}", value.to_bytes()
+        )
 
 
 class Store:
@@ -107,7 +107,7 @@ class Store:
     def _filled(cls, path: Path, sweep: Sweep) -> "Store":
         """Make the empty dataset where it is not there yet, complete or not at all."""
         if not (path / "cells.zarr").is_dir():
-            unfinished = path / f".cells.zarr.{os.getpid()}.partial"
+            unfinished = path / unused_name()
             _create_arrays(unfinished, sweep)
             os.rename(unfinished, path / "cells.zarr")
         return cls(path, sweep)

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from eqprop_spice.compare.figure import COLORS, comparison_figure, save_figure
+from eqprop_spice.compare.figure import COLORS, comparison_figure, save_figures
 from eqprop_spice.compare.names import RULES
 from tests.compare.cells import cells
 
 
 def test_the_figure_has_every_seed_and_every_rule(tmp_path):
     dataset = cells({name: [2.0, 3.0, 4.0] for name in RULES})
-    path = save_figure(dataset, tmp_path / "figures")
+    (path,) = save_figures(dataset, tmp_path / "figures")
     assert path.stat().st_size > 5000
     assert path.with_suffix(".svg").is_file()
     left, right = comparison_figure(dataset).axes
@@ -36,4 +36,4 @@ def test_errors_of_nothing_lie_at_the_bottom(errors):
 
 @pytest.mark.parametrize("errors", [[2.0], [float("nan"), float("nan")], [2.0, float("nan")]])
 def test_few_or_no_runs_are_drawn_too(errors, tmp_path):
-    assert save_figure(cells({"bp": errors, "cl": errors}), tmp_path / "figures").is_file()
+    assert save_figures(cells({"bp": errors, "cl": errors}), tmp_path / "figures")[0].is_file()

@@ -371,7 +371,7 @@ def test_a_missing_file_names_the_nearest(tmp_path):
 
 
 def test_what_is_no_text_file_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="is no file but a folder"):
         Experiment.load(tmp_path)
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -1,17 +1,20 @@
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from eqprop_spice.errors import Remark
 from eqprop_spice.results.plots import (
     conductance_figure,
     loss_figure,
     prediction_figure,
     save_figures,
     voltage_figure,
+    write_figures,
 )
 from eqprop_spice.training.history import History
 
@@ -92,6 +95,25 @@ def test_all_figures_are_written_and_their_axes_named(case, tmp_path: Path):
         for x, y in labels(figure):
             assert y
             assert x or y.startswith("Accuracy")  # the second axis shares the first one's x
+
+
+def test_settings_of_the_working_folder_do_not_count(tmp_path):
+    figures = {"plain": lambda: loss_figure(history_of(3, "loss"))}
+    (plain,) = write_figures(figures, tmp_path / "plain")
+    with matplotlib.rc_context({"text.usetex": True, "lines.linewidth": 9.0, "savefig.dpi": 10}):
+        (other,) = write_figures(figures, tmp_path / "other")
+        assert matplotlib.rcParams["text.usetex"] is True
+    assert other.read_bytes() == plain.read_bytes()
+
+
+def test_a_figure_that_fails_costs_a_remark(tmp_path):
+    def fail() -> Figure:
+        raise RuntimeError("no LaTeX\nhere")
+
+    figures = {"bad": fail, "good": lambda: loss_figure(history_of(3, "loss"))}
+    with pytest.warns(Remark, match=r"bad\.png was not drawn: no LaTeX here"):
+        paths = write_figures(figures, tmp_path / "figures")
+    assert paths == [tmp_path / "figures" / "good.png"]
 
 
 def test_units_are_named():

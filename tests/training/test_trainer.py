@@ -61,5 +61,5 @@ def test_the_first_minibatch_that_fails_is_named(monkeypatch: pytest.MonkeyPatch
 
 
 def test_layer_factors_have_to_fit_the_circuit() -> None:
-    with pytest.raises(ConfigError, match="layer_factors has 3 values, but the circuit has 2"):
+    with pytest.raises(ConfigError, match="layer_factors has 3 values, but the system has 2"):
         Experiment.load(IRIS, ["optimizer.layer_factors=[1.0, 2.0, 3.0]"])
