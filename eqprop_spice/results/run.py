@@ -46,7 +46,7 @@ def provenance() -> dict[str, str]:
         "eqprop_spice": eqprop_spice.__version__,
         "commit": git.stdout.strip() if git.returncode == 0 else "unknown",
         "python": platform.python_version(),
-        "ngspice": Session.get().version,
+        "ngspice": Session.do(lambda session: session.version),
         **{name: metadata.version(name) for name in packages},
     }
 

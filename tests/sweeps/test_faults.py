@@ -53,8 +53,10 @@ if "eqprop_spice.sweeps.child" in sys.orig_argv:
     def crash():
         from eqprop_spice.spice.session import Session
         # A source that is both constant and external makes libngspice 39 follow a null pointer.
-        Session.get().load(["* crash", "i1 0 a dc 0 external", "r1 a 0 1", ".end"])
-        Session.get().command("op")
+        def work(session):
+            session.load(["* crash", "i1 0 a dc 0 external", "r1 a 0 1", ".end"])
+            session.command("op")
+        Session.do(work)
         os.kill(os.getpid(), signal.SIGSEGV)  # where a newer ngspice survives that
 
     def run_cell(experiment):
