@@ -164,7 +164,7 @@ def sweep(
         Path | None, typer.Option(help="Folder of a sweep; computes only what is missing.")
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a dask scheduler: tcp://host:8786.")
+        str | None, typer.Option(help="Address of a dask scheduler: tls://host:8786.")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes on this machine; one per core if none.")
@@ -220,6 +220,8 @@ def _compute(
             f"{store.path} cannot be written: {error}. The cells written before are intact; free "
             f"some space and continue with: {again}"
         ) from error
+    if crashed := store.counts()["crashed"]:
+        say(f"{crashed} cells crashed, which says nothing of them. Try them again: {again}", errors)
 
 
 @app.command()

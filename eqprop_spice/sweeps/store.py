@@ -123,6 +123,15 @@ class Store:
         """Return the numbers of the cells that have no status, in ascending order."""
         return np.flatnonzero(self._statuses() == "")
 
+    def unfinished(self) -> np.ndarray:
+        """Return the numbers of the cells without a verdict, in ascending order.
+
+        A cell that crashed has none: its process died, ran out of time or raised an error, all of
+        which may lie with the machine.
+        """
+        statuses = self._statuses()
+        return np.flatnonzero((statuses == "") | (statuses == "crashed"))
+
     def _statuses(self) -> np.ndarray:
         return np.asarray(self._array("status")[...]).astype(object).ravel()
 
@@ -151,9 +160,10 @@ class Store:
         size = tuple(part.stop - part.start for part in region)
         whole = len(inside) == np.prod(size)
         for name in (*names, "seconds", "error", "status"):
-            if whole and name == "error" and not any(result.error for result in results):
-                continue
             array = self._array(name)
+            if name == "error" and not any(result.error for result in results):
+                if (np.asarray(array[region]) == "").all():
+                    continue
             dtype = object if name in ("error", "status") else float
             if whole:
                 block = np.empty((*size, *array.shape[len(size) :]), dtype)
