@@ -21,6 +21,9 @@ which may lie with the machine; such a cell is computed again when the sweep is 
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 
+MAX_ERROR_LENGTH = 2000
+"""Characters of a cell's error that are kept."""
+
 UNCONVERGED = "num_unconverged"
 """Samples that did not converge in every phase, of the epoch that follows; none follows the end."""
 
@@ -49,7 +52,7 @@ class CellResult:
     @classmethod
     def crash(cls, error: str, seconds: float = 0.0) -> "CellResult":
         """Return the result of a cell that has none."""
-        return cls({}, "crashed", error, seconds)
+        return cls({}, "crashed", error[:MAX_ERROR_LENGTH], seconds)
 
 
 def figure_names(experiment: Experiment) -> tuple[str, ...]:

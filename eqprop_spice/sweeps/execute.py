@@ -18,8 +18,9 @@ from eqprop_spice.errors import ConfigError
 from eqprop_spice.sweeps.axes import Sweep
 from eqprop_spice.sweeps.batch import BATCHED_KEYS, can_batch
 from eqprop_spice.sweeps.cell import CellResult
+from eqprop_spice.sweeps.cells import CELLS_PER_CHUNK
 from eqprop_spice.sweeps.pool import AbstractPool, LocalPool, PoolLost, Request
-from eqprop_spice.sweeps.store import CELLS_PER_CHUNK, Store
+from eqprop_spice.sweeps.store import Store
 from eqprop_spice.sweeps.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)

@@ -4,52 +4,28 @@ A cell's status is written last, after its figures are on the disk: a cell that 
 whole, whatever stopped the process or the machine, and writing it again changes nothing.
 """
 
-import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
-from zarr.core.buffer import Buffer
-from zarr.storage import LocalStore
 
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
-from eqprop_spice.files import locked, new_folder, numbered_folder, write_atomically
+from eqprop_spice.files import locked, new_folder, numbered_folder
 from eqprop_spice.results.run import provenance
-from eqprop_spice.sweeps.axes import Axis, Sweep, sweep_of
-from eqprop_spice.sweeps.batch import can_batch
-from eqprop_spice.sweeps.cell import STATUSES, CellResult, figure_names
-from eqprop_spice.training.history import UNITS
-
-CELLS_PER_CHUNK = 512
-"""Most cells that share a file, where cells come in batches; where they come one by one, each has
-its own."""
-
-DESCRIPTIONS = {
-    "loss": "Mean cost after this many epochs of updates",
-    "max_error": "Largest error of any output after this many epochs of updates",
-    "num_unconverged": "Samples that did not converge in every phase, in the epoch that follows",
-    "accuracy": "Share of samples decided rightly after this many epochs of updates",
-    "test_max_error": "Largest error of any output of the test samples",
-    "test_accuracy": "Share of test samples decided rightly",
-    "seconds": "Time of the cell; of a batch, its share",
-    "status": "What became of the cell; empty if it has not ended",
-    "error": "What went wrong",
-}
-
-
-class _DurableStore(LocalStore):
-    """A zarr store in a folder whose files are on the disk when a write returns."""
-
-    async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
-        path = self.root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(write_atomically, path, value.to_bytes())
+from eqprop_spice.sweeps.axes import Sweep, sweep_of
+from eqprop_spice.sweeps.cell import STATUSES, CellResult
+from eqprop_spice.sweeps.cells import (
+    coordinates,
+    create_arrays,
+    data_attributes,
+    open_arrays,
+    read,
+    read_attributes,
+)
 
 
 class Store:
@@ -58,9 +34,7 @@ class Store:
     def __init__(self, path: Path, sweep: Sweep) -> None:
         """Use `create` or `open` instead."""
         self.path, self.sweep = path, sweep
-        group = zarr.open_group(_DurableStore(path / "cells.zarr"), mode="r+")
-        # Looked up once: every lookup reads the array's metadata from the disk.
-        self._arrays: dict[str, Any] = dict(group.arrays())
+        self._arrays = open_arrays(path / "cells.zarr", sweep)
 
     @classmethod
     def create(
@@ -108,16 +82,13 @@ class Store:
         """Make the empty dataset where it is not there yet, complete or not at all."""
         if not (path / "cells.zarr").is_dir():
             unfinished = path / f".cells.zarr.{os.getpid()}.partial"
-            _create_arrays(unfinished, sweep)
+            create_arrays(unfinished, sweep, provenance())
             os.rename(unfinished, path / "cells.zarr")
         return cls(path, sweep)
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep other processes from writing; see `files.locked`."""
         return locked(self.path)
-
-    def _array(self, name: str) -> Any:
-        return self._arrays[name]
 
     def missing(self) -> np.ndarray:
         """Return the numbers of the cells that have no status, in ascending order."""
@@ -133,7 +104,7 @@ class Store:
         return np.flatnonzero((statuses == "") | (statuses == "crashed"))
 
     def _statuses(self) -> np.ndarray:
-        return np.asarray(self._array("status")[...]).astype(object).ravel()
+        return read(self._arrays["status"]).astype(object).ravel()
 
     def write(self, cells: Sequence[int], results: Sequence[CellResult]) -> None:
         """Write cells; those of one chunk together, their status last.
@@ -141,7 +112,7 @@ class Store:
         Raises:
             OSError: If something cannot be written; the cells of earlier calls are intact.
         """
-        status = self._array("status")
+        status = self._arrays["status"]
         positions = np.stack(np.unravel_index(np.asarray(cells, int), self.sweep.shape), axis=1)
         chunks = positions // np.array(status.chunks)
         for chunk in np.unique(chunks, axis=0):
@@ -160,15 +131,15 @@ class Store:
         size = tuple(part.stop - part.start for part in region)
         whole = len(inside) == np.prod(size)
         for name in (*names, "seconds", "error", "status"):
-            array = self._array(name)
+            array = self._arrays[name]
             if name == "error" and not any(result.error for result in results):
-                if (np.asarray(array[region]) == "").all():
+                if (read(array, region) == "").all():
                     continue
             dtype = object if name in ("error", "status") else float
             if whole:
                 block = np.empty((*size, *array.shape[len(size) :]), dtype)
             else:
-                block = np.array(array[region]).astype(dtype)
+                block = read(array, region).astype(dtype)
             for position, result in zip(inside, results, strict=True):
                 if name in names:
                     column = result.figures.get(name, np.zeros(0))
@@ -180,74 +151,19 @@ class Store:
 
     def dataset(self) -> xr.Dataset:
         """Return everything as a labelled dataset in memory."""
-        with xr.open_zarr(self.path / "cells.zarr", consolidated=False) as lazy:
-            dataset = lazy.load()
-        for name in ("status", "error"):
-            dataset[name] = dataset[name].astype(object)
-        return dataset
+        variables = {}
+        for name, array in self._arrays.items():
+            values = read(array)
+            if values.dtype.kind != "f":
+                values = values.astype(object)
+            variables[name] = (array.metadata.dimension_names, values, data_attributes(name))
+        labels = {
+            name: (name, values, dict(attributes))
+            for name, (values, attributes) in coordinates(self.sweep).items()
+        }
+        return xr.Dataset(variables, labels, read_attributes(self.path / "cells.zarr"))
 
     def counts(self) -> dict[str, int]:
         """Return how many cells have each status."""
         statuses = self._statuses()
         return {name: int((statuses == name).sum()) for name in STATUSES}
-
-
-def _create_arrays(path: Path, sweep: Sweep) -> None:
-    """Make the dataset with nothing in it."""
-    group = zarr.create_group(LocalStore(path), overwrite=True)
-    dims = [axis.name for axis in sweep.axes]
-    cells = _chunk_shape(sweep)
-    epochs = sweep.num_epochs + 1
-    for name in figure_names(sweep.experiment):
-        _create(group, name, (*sweep.shape, epochs), (*cells, epochs), [*dims, "epoch"], np.nan)
-    _create(group, "seconds", sweep.shape, cells, dims, np.nan)
-    for name in ("error", "status"):
-        _create(group, name, sweep.shape, cells, dims, "")
-    _coordinate(group, "epoch", np.arange(epochs), {"units": "1"})
-    for axis in sweep.axes:
-        _coordinate(group, axis.name, _labels(axis), {"units": axis.unit, "keys": [*axis.keys]})
-    group.attrs.update(
-        {
-            "name": sweep.experiment.table.name,
-            "dimensions": dims,
-            "experiment": sweep.text,
-            "coordinates": " ".join(["epoch", *dims]),
-            **provenance(),
-        }
-    )
-
-
-def _labels(axis: Axis) -> np.ndarray:
-    values = np.array(axis.labels)
-    return values.astype(object) if values.dtype.kind == "U" else values
-
-
-def _chunk_shape(sweep: Sweep) -> tuple[int, ...]:
-    """Return how many cells share a file along each axis."""
-    left = CELLS_PER_CHUNK if can_batch(sweep.cell(0)) else 1
-    shape = []
-    for length in reversed(sweep.shape):
-        shape.append(max(min(length, left), 1))
-        left //= shape[-1]
-    return tuple(reversed(shape))
-
-
-def _create(
-    group: zarr.Group, name: str, shape: tuple, chunks: tuple, dims: list[str], empty: Any
-) -> None:
-    array = group.create_array(
-        name,
-        shape=shape,
-        chunks=chunks,
-        dtype=str if isinstance(empty, str) else "f8",
-        fill_value=empty,
-        dimension_names=dims,
-    )
-    array.attrs.update({"units": UNITS.get(name, "1"), "long_name": DESCRIPTIONS[name]})
-
-
-def _coordinate(group: zarr.Group, name: str, values: np.ndarray, attributes: dict) -> None:
-    dtype = str if values.dtype == object else values.dtype
-    array = group.create_array(name, shape=values.shape, dtype=dtype, dimension_names=[name])
-    array[...] = values
-    array.attrs.update(attributes)
