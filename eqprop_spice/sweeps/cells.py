@@ -102,7 +102,7 @@ class CellFiles(LocalStore):
             content = read_file(path, LENGTH_BYTES + count * text + CHECKSUM_BYTES)
             good = int.from_bytes(content[:LENGTH_BYTES], "little") == count
         if not good:
-            raise _damaged(path, f"it should hold {count} values")
+            raise damaged(path, f"it should hold {count} values")
         return content
 
     async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
@@ -117,11 +117,12 @@ def read_file(path: Path, limit: int) -> bytes:
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
-            raise _damaged(path, f"expected a file of at most {limit:,} bytes")
+            raise damaged(path, f"expected a file of at most {limit:,} bytes")
         return file.read(limit)
 
 
-def _damaged(path: Path, why: str) -> ConfigError:
+def damaged(path: Path, why: str) -> ConfigError:
+    """Return the error that names a file which is not what it should be."""
     return ConfigError(
         f"{path} was not written by this version of the program: {why}. Remove it, if only this "
         "file is damaged: what it held is computed again by --resume. Else sweep into a new folder."
@@ -138,18 +139,18 @@ def open_arrays(folder: Path, sweep: Sweep) -> dict[str, Any]:
         ConfigError: If one of them is not what this package writes for this sweep.
     """
     found = {}
-    for name, metadata in _metadata_of(sweep).items():
+    for name, metadata in metadata_of(sweep).items():
         path = folder / name / METADATA
         try:
             content = read_file(path, MAX_METADATA)
         except FileNotFoundError:
             if name in figure_names(sweep.experiment):
                 continue
-            raise _damaged(path, "it is missing") from None
+            raise damaged(path, "it is missing") from None
         except OSError as error:
-            raise _damaged(path, str(error)) from error
-        if _stated(_parsed(path, content)) != _stated(metadata):
-            raise _damaged(path, "its type, shape, chunks or codecs are others")
+            raise damaged(path, str(error)) from error
+        if stated(parsed(path, content)) != stated(metadata):
+            raise damaged(path, "its type, shape, chunks or codecs are others")
         found[name] = metadata
     files = CellFiles(folder, found)
     return {name: zarr.open_array(files, path=name, mode="r+", zarr_format=3) for name in found}
@@ -166,37 +167,38 @@ def read(array: Any, region: Any = ...) -> np.ndarray:
     except ConfigError:
         raise
     except (ValueError, OSError) as error:
-        raise _damaged(Path(array.store.root) / array.path, str(error)) from error
+        raise damaged(Path(array.store.root) / array.path, str(error)) from error
 
 
 def read_attributes(folder: Path) -> dict[str, Any]:
     """Return what is noted of a store as a whole, such as the versions that made it."""
     path = folder / METADATA
     try:
-        found = _parsed(path, read_file(path, MAX_METADATA)).get("attributes")
+        found = parsed(path, read_file(path, MAX_METADATA)).get("attributes")
     except OSError as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     if not isinstance(found, dict):
-        raise _damaged(path, "it has no attributes")
+        raise damaged(path, "it has no attributes")
     return found
 
 
-def _parsed(path: Path, content: bytes) -> dict[str, Any]:
+def parsed(path: Path, content: bytes) -> dict[str, Any]:
+    """Return the object that a file of JSON holds."""
     try:
-        parsed = json.loads(content)
+        found = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, "it is no JSON") from error
-    if not isinstance(parsed, dict):
-        raise _damaged(path, "it is no JSON object")
-    return parsed
+        raise damaged(path, "it is no JSON") from error
+    if not isinstance(found, dict):
+        raise damaged(path, "it is no JSON object")
+    return found
 
 
-def _stated(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def stated(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return what metadata say of the data; an empty value says nothing."""
     return {key: value for key, value in metadata.items() if key != "attributes" and value}
 
 
-def _metadata_of(sweep: Sweep) -> dict[str, dict[str, Any]]:
+def metadata_of(sweep: Sweep) -> dict[str, dict[str, Any]]:
     """Return the metadata that the arrays of a sweep have, by name, coordinates left out."""
     files: dict[str, Buffer] = {}
     _create_data(zarr.create_group(MemoryStore(files), zarr_format=3), sweep)

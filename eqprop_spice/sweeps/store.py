@@ -26,6 +26,10 @@ from eqprop_spice.sweeps.cells import (
     read,
     read_attributes,
 )
+from eqprop_spice.sweeps.earlier import convert, is_earlier
+
+EARLIER = "cells_earlier.zarr"
+"""Where results that an earlier version wrote are kept as they were."""
 
 
 class Store:
@@ -79,11 +83,21 @@ class Store:
 
     @classmethod
     def _filled(cls, path: Path, sweep: Sweep) -> "Store":
-        """Make the empty dataset where it is not there yet, complete or not at all."""
-        if not (path / "cells.zarr").is_dir():
+        """Make the dataset where it is not there yet, complete or not at all.
+
+        That of an earlier version is set aside, and what is made holds its results.
+        """
+        cells, earlier = path / "cells.zarr", path / EARLIER
+        if is_earlier(cells, sweep):
+            with locked(path):
+                os.rename(cells, earlier)
+        if not cells.is_dir():
             unfinished = path / f".cells.zarr.{os.getpid()}.partial"
-            create_arrays(unfinished, sweep, provenance())
-            os.rename(unfinished, path / "cells.zarr")
+            if earlier.is_dir():
+                convert(earlier, unfinished, sweep)
+            else:
+                create_arrays(unfinished, sweep, provenance())
+            os.rename(unfinished, cells)
         return cls(path, sweep)
 
     def locked(self) -> AbstractContextManager[None]:
