@@ -171,7 +171,7 @@ def sweep(
         Path | None, typer.Option(help="Folder of a sweep; computes only what is missing.")
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a dask scheduler: tcp://host:8786.")
+        str | None, typer.Option(help="Address of a dask scheduler: tls://host:8786.")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes on this machine; one per core if none.")
@@ -227,6 +227,8 @@ def _compute(
             f"{_reason(error, store.path)} The cells written before are intact; continue with: "
             f"{again}"
         ) from error
+    if crashed := store.counts()["crashed"]:
+        say(f"{crashed} cells crashed, which says nothing of them. Try them again: {again}", errors)
 
 
 @app.command()

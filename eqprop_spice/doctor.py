@@ -58,7 +58,7 @@ def diagnose() -> Report:
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in packages},
         "ngspice library": library_path(),
-        "ngspice version": Session.get().version,
+        "ngspice version": Session.do(lambda session: session.version),
         "test circuit": f"error {error:.1e} V ({'good' if healthy else 'BAD'}, "
         f"limit {TOLERANCE:.0e} V)",
     }

@@ -9,6 +9,10 @@ class NetlistError(ValueError):
     """A circuit cannot be built, written or handed to a simulator."""
 
 
+class ParameterError(NetlistError):
+    """A parameter is none that the system can have; a training that ends so has diverged."""
+
+
 class ConvergenceError(RuntimeError):
     """Operating points were not found where the caller needs them."""
 

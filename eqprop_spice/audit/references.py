@@ -124,10 +124,15 @@ def sensitivities(case: Case, point: OperatingPoint) -> dict[str, np.ndarray] | 
     Returns:
         None if the circuit is too large for it.
     """
-    circuit, session = case.circuit, Session.get()
-    num_devices = sum(g.num_instances for g in circuit.groups)
+    num_devices = sum(g.num_instances for g in case.circuit.groups)
     if num_devices > MAX_SENSITIVITY_DEVICES:
         return None
+    return Session.do(lambda session: _sensitivities(case, point, session))
+
+
+def _sensitivities(case: Case, point: OperatingPoint, session: Session) -> dict[str, np.ndarray]:
+    """Return what `sensitivities` does, for a circuit that is small enough."""
+    circuit = case.circuit
     outputs = np.asarray(circuit.outputs(np.asarray(point.voltages)))
     slopes = np.asarray(case.cost.gradient(outputs, case.targets))
     total = {name: np.zeros(len(chosen)) for name, chosen in case.selection.items()}

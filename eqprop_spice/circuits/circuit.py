@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.groups import GROUND, Amplifiers, Group, Product, Sources, add_at
-from eqprop_spice.errors import NetlistError
+from eqprop_spice.errors import NetlistError, ParameterError
 
 CLAMP_GROUP = "_clamp"
 """Name of the sources that clamp the outputs; no group of a user starts with an underscore."""
@@ -131,8 +131,8 @@ class Circuit:
         """Refuse conductances that no resistor has.
 
         Raises:
-            NetlistError: If a group is missing or unknown, has another shape, or holds a value
-                that is not finite and positive.
+            NetlistError: If a group is missing or unknown, or has another shape.
+            ParameterError: If a value is not finite and positive.
         """
         shapes = self.parameter_shapes()
         for name in params:
@@ -153,7 +153,7 @@ class Circuit:
             if not good.all():
                 where = np.unravel_index(int(np.argmin(good)), shape)
                 index = ", ".join(str(int(i)) for i in where)
-                raise NetlistError(
+                raise ParameterError(
                     f"Resistor '{name}[{index}]' has conductance {float(values[where])} S; "
                     "conductances must be finite and positive. "
                     "Add a Box constraint or lower the learning rate."

@@ -67,7 +67,7 @@ def _ngspice_version() -> str:
     from eqprop_spice.spice.session import Session
 
     try:
-        return Session.get().version
+        return Session.do(lambda session: session.version)
     except NetlistError:
         # The native engine needs none.
         return UNKNOWN

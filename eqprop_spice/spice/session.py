@@ -3,18 +3,23 @@
 PySpice 1.5 is kept as the binding, with its pitfalls mended here: its errors are raised for
 harmless notes of a simulation that succeeded, its netlists are never freed, and its callbacks build
 a dictionary per point. This is the only module that imports PySpice (GPLv3).
+
+ngspice has one state for the whole process and no lock, and no exception can pass through its
+callbacks. So it has a thread of its own: what uses it runs there, one piece of work after the
+other, and no signal handler, which Python runs in the main thread only, can raise in a callback.
 """
 
 import collections
 import ctypes.util
 import logging
 import os
-import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Complex, Float
@@ -34,6 +39,11 @@ COMMANDS_BETWEEN_RELEASES = 5000
 """ngspice keeps every command in its history until it is sent a null command."""
 
 KEPT_MESSAGES = 40
+
+INIT_FOLDERS = ("HOME", "SPICE_USERINIT_DIR")
+"""Environment variables that name a folder in which ngspice looks for a .spiceinit."""
+
+Result = TypeVar("Result")
 
 
 class PointFeed(Protocol):
@@ -61,39 +71,26 @@ def library_path() -> str:
 
 @contextmanager
 def _empty_surroundings() -> Iterator[None]:
-    """Hide every .spiceinit: ngspice would execute the one it finds here or at home."""
-    here, home = os.getcwd(), os.environ.get("HOME")
+    """Hide every .spiceinit: ngspice would execute the first that it finds.
+
+    It looks in the folder named by SPICE_USERINIT_DIR, in the working folder, and at home, which
+    version 39 takes from the user database and later ones from HOME. An empty file in the working
+    folder ends the search.
+    """
+    here, replaced = os.getcwd(), {name: os.environ.get(name) for name in INIT_FOLDERS}
     with tempfile.TemporaryDirectory() as empty:
+        (Path(empty) / ".spiceinit").touch()
         os.chdir(empty)
-        os.environ["HOME"] = empty
+        os.environ.update(dict.fromkeys(INIT_FOLDERS, empty))
         try:
             yield
         finally:
             os.chdir(here)
-            if home is None:
-                del os.environ["HOME"]
-            else:
-                os.environ["HOME"] = home
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back until ngspice returns: an exception cannot pass through its callbacks.
-
-    Raised in a callback it would be printed and dropped, and the point it fell on would be wrong.
-    """
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
-    received = []
-    signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if received:
-        handler(*received[0])
+            for name, value in replaced.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def _library_class():
@@ -104,7 +101,11 @@ def _library_class():
     ffi: Any = Shared.ffi
 
     class Library(NgSpiceShared):
-        """PySpice's binding with callbacks that do no more than they must."""
+        """PySpice's binding with callbacks that do no more than they must.
+
+        An exception cannot pass through C: every callback keeps it, and the session raises it when
+        ngspice has returned.
+        """
 
         LIBRARY_PATH = library_path()
         _logger = logging.getLogger(f"{__name__}.pyspice")
@@ -117,14 +118,16 @@ def _library_class():
 
         @staticmethod
         def _send_char(message_c, ngspice_id, user_data):
-            text = ffi.string(message_c).decode("utf-8", "replace")
-            Library.messages.append(text)
-            # The base class finds the version in these lines while it starts.
-            instance = ffi.from_handle(user_data)
-            stream, _, content = text.partition(" ")
-            instance._stderr.append(content) if stream == "stderr" else instance._stdout.append(
-                content
-            )
+            try:
+                text = ffi.string(message_c).decode("utf-8", "replace")
+                Library.messages.append(text)
+                # The base class finds the version in these lines while it starts.
+                instance = ffi.from_handle(user_data)
+                stream, _, content = text.partition(" ")
+                lines = instance._stderr if stream == "stderr" else instance._stdout
+                lines.append(content)
+            except BaseException as error:
+                Library.error = Library.error or error
             return 0
 
         @staticmethod
@@ -141,14 +144,17 @@ def _library_class():
             if feed is not None and Library.error is None:
                 try:
                     feed.advance(data)
-                except BaseException as error:  # an exception cannot pass through C
+                except BaseException as error:
                     Library.error = error
             return 0
 
         @staticmethod
         def _get_isrc_data(current, time, node, ngspice_id, user_data):
-            feed: Any = Library.feed
-            current[0] = feed.row[feed.columns[ffi.string(node)]]
+            try:
+                feed: Any = Library.feed
+                current[0] = feed.row[feed.columns[ffi.string(node)]]
+            except BaseException as error:
+                Library.error = Library.error or error
             return 0
 
         @staticmethod
@@ -162,12 +168,13 @@ class Session:
     """The one ngspice of this process: load a netlist, run commands, read vectors."""
 
     _instance: "Session | None" = None
+    _executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ngspice")
 
     def __init__(self) -> None:
-        """Load the library; use `Session.get()` instead."""
+        """Load the library; use `Session.do` instead."""
         self._library_class, self._ffi = _library_class()
         unsupported = logging.getLogger(f"{__name__}.pyspice")
-        with _uninterrupted(), _empty_surroundings():
+        with _empty_surroundings():
             previous = unsupported.level
             # PySpice knows versions up to 34 by name and warns of all others; they work.
             unsupported.setLevel(logging.ERROR)
@@ -178,26 +185,43 @@ class Session:
             finally:
                 unsupported.setLevel(previous)
         self._api: Any = self._library._ngspice_shared
-        self._process = os.getpid()
+        self._process, self._thread = os.getpid(), threading.get_ident()
         self._num_commands = 0
         self._loaded: list | None = None
 
     @classmethod
-    def get(cls) -> "Session":
-        """Return the session of this process, started at the first call.
+    def do(cls, work: "Callable[[Session], Result]") -> Result:
+        """Call `work` with the session, while nothing else uses it, and return what it returns.
+
+        The session is started at the first call. A signal whose handler raises ends the waiting
+        when `work` has ended: what it uses may be changed afterwards.
 
         Raises:
             NetlistError: If there is no library, or the process was forked from one with a session:
                 ngspice's state cannot be shared.
         """
-        if cls._instance is None:
-            cls._instance = cls()
-        if cls._instance._process != os.getpid():
+        session = cls._instance
+        if session is not None and session._process != os.getpid():
             raise NetlistError(
                 "This process was forked after ngspice was loaded. Start workers with the "
                 "'spawn' method, so that each loads its own."
             )
-        return cls._instance
+        if session is not None and session._thread == threading.get_ident():
+            return work(session)
+        future = cls._executor.submit(cls._do_here, work)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.cancel():
+                wait([future])
+            raise
+
+    @classmethod
+    def _do_here(cls, work: "Callable[[Session], Result]") -> Result:
+        """Call `work` in the thread of the session."""
+        if cls._instance is None:
+            cls._instance = cls()
+        return work(cls._instance)
 
     @property
     def version(self) -> str:
@@ -214,13 +238,22 @@ class Session:
         if len(encoded) > MAX_COMMAND_LENGTH or b"\n" in encoded:
             raise NetlistError(f"ngspice takes commands of one short line; got {command[:60]!r}...")
         self._num_commands += 1
-        with _uninterrupted():
-            if self._num_commands % COMMANDS_BETWEEN_RELEASES == 0:
-                self._api.ngSpice_Command(self._ffi.NULL)
-            self._api.ngSpice_Command(encoded)
+        if self._num_commands % COMMANDS_BETWEEN_RELEASES == 0:
+            self._call(self._api.ngSpice_Command, self._ffi.NULL)
+        self._call(self._api.ngSpice_Command, encoded)
         # Lists that the base class grows for ever.
         self._library._stdout.clear()
         self._library._stderr.clear()
+
+    def _call(self, function: Callable[[Any], int], argument: Any) -> int:
+        """Call a function of the library, and raise what a callback raised meanwhile."""
+        library = self._library_class
+        library.error = None
+        status = function(argument)
+        error, library.error = library.error, None
+        if error is not None:
+            raise error
+        return status
 
     def load(self, lines: list[str]) -> None:
         """Replace the loaded netlist.
@@ -232,9 +265,8 @@ class Session:
         self._library_class.messages.clear()
         strings = [self._ffi.new("char[]", line.encode("ascii")) for line in lines]
         array = self._ffi.new("char*[]", [*strings, self._ffi.NULL])
-        with _uninterrupted():
-            status = self._api.ngSpice_Circ(array)
-            self._loaded = [array, strings]
+        self._loaded = [array, strings]
+        status = self._call(self._api.ngSpice_Circ, array)
         errors = [m for m in self.messages() if "error" in m.lower()]
         if status != 0 or errors:
             raise NetlistError("ngspice refused the netlist: " + " | ".join(errors[:5]))
@@ -252,14 +284,11 @@ class Session:
         Raises:
             BaseException: What `feed.advance` raised, if it did.
         """
-        library = self._library_class
-        library.feed, library.error = feed, None
+        self._library_class.feed = feed
         try:
             self.command(command)
         finally:
-            error, library.feed, library.error = library.error, None, None
-        if error is not None:
-            raise error
+            self._library_class.feed = None
 
     def vector(self, name: str) -> Float[np.ndarray, " point"] | None:
         """Return a copy of a real vector of the current plot, or None if there is none."""

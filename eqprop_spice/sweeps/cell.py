@@ -9,16 +9,20 @@ from typing import Literal, get_args
 import jax
 import numpy as np
 
-from eqprop_spice.errors import ConvergenceError, NetlistError
+from eqprop_spice.errors import ConvergenceError, ParameterError
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.training.trainer import TrainingState
 
 Status = Literal["learned", "diverged", "stalled", "unconverged", "crashed"]
 """learned: the goal holds at the end. diverged: a conductance left the positive numbers, or the
 loss ended above where it began. stalled: neither. unconverged: too many operating points were not
-found. crashed: the process died, ran out of time, or raised another error."""
+found. crashed: no verdict, as the process died, ran out of time, or raised another error, all of
+which may lie with the machine; such a cell is computed again when the sweep is resumed."""
 
 STATUSES: tuple[Status, ...] = get_args(Status)
+
+MAX_ERROR_LENGTH = 2000
+"""Characters of a cell's error that are kept."""
 
 UNCONVERGED = "num_unconverged"
 """Samples that did not converge in every phase, of the epoch that follows; none follows the end."""
@@ -48,7 +52,7 @@ class CellResult:
     @classmethod
     def crash(cls, error: str, seconds: float = 0.0) -> "CellResult":
         """Return the result of a cell that has none."""
-        return cls({}, "crashed", error, seconds)
+        return cls({}, "crashed", error[:MAX_ERROR_LENGTH], seconds)
 
 
 def figure_names(experiment: Experiment) -> tuple[str, ...]:
@@ -72,7 +76,7 @@ def is_full_batch(experiment: Experiment) -> bool:
 def run_cell(experiment: Experiment) -> CellResult:
     """Train an experiment in memory; it leaves no files.
 
-    Errors that no experiment should cause are raised.
+    Errors that are no result of the physics are raised.
     """
     started = time.perf_counter()
     table = experiment.table
@@ -100,7 +104,7 @@ def run_cell(experiment: Experiment) -> CellResult:
             _check_parameters(experiment, state)
     except ConvergenceError as failure:
         status, error = "unconverged", str(failure)
-    except NetlistError as failure:
+    except ParameterError as failure:
         status, error = "diverged", str(failure)
     status = status or final_status(columns["loss"], learned)
     return CellResult(columns, status, error, time.perf_counter() - started)
@@ -137,7 +141,7 @@ def _check_parameters(experiment: Experiment, state: TrainingState) -> None:
     """Refuse parameters that a traced substrate does not see."""
     arrays = jax.tree.map(np.asarray, state.params)
     if not all(np.asarray(good).all() for good in experiment.substrate.admissible(arrays).values()):
-        raise NetlistError(impossible(state.epoch))
+        raise ParameterError(impossible(state.epoch))
 
 
 def impossible(epoch: int) -> str:

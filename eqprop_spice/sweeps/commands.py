@@ -24,13 +24,13 @@ MANY_CELLS = 100_000
 """A sweep of more cells is started only when asked twice."""
 
 
-def check_extra() -> None:
-    """Refuse to go on without the packages of the extra.
+def check_extra(*names: str) -> None:
+    """Refuse to go on without packages of the extra.
 
     Raises:
         ConfigError: If one is missing, with the command that installs it.
     """
-    for name in ("distributed", "zarr"):
+    for name in ("zarr", *names):
         if importlib.util.find_spec(name) is None:
             raise ConfigError(
                 f"A sweep needs {name}, which belongs to an extra. Install it: "
@@ -94,6 +94,8 @@ def run(
     """Compute what is missing; see `execute`."""
     from eqprop_spice.sweeps.execute import default_workers, execute
 
+    if scheduler is not None:
+        check_extra("distributed")
     workers = num_workers or default_workers()
     execute(store, scheduler=scheduler, num_workers=workers, progress=progress)
 

@@ -1,35 +1,33 @@
-"""Computes the cells that a store misses, on dask workers here or anywhere.
+"""Computes the cells that a store misses, on processes here or on dask workers anywhere.
 
-This process alone writes the store. Workers that die, and a scheduler that is restarted, cost the
+This process alone writes the store. Processes that die, and a scheduler that is restarted, cost the
 cells that were under way, which are computed again.
 """
 
-import contextlib
 import dataclasses
 import logging
 import os
 import queue
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 
-import distributed
 import numpy as np
 
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.sweeps.axes import Sweep
 from eqprop_spice.sweeps.batch import BATCHED_KEYS, can_batch
-from eqprop_spice.sweeps.cell import CellResult, from_bytes, to_bytes
-from eqprop_spice.sweeps.store import CELLS_PER_CHUNK, Store
+from eqprop_spice.sweeps.cell import CellResult
+from eqprop_spice.sweeps.cells import CELLS_PER_CHUNK
+from eqprop_spice.sweeps.pool import AbstractPool, LocalPool, PoolLost, Request
+from eqprop_spice.sweeps.store import Store
 from eqprop_spice.sweeps.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
-PLUGIN = "eqprop-spice-cells"
-
 TASKS_PER_THREAD = 3
-"""Tasks handed to the scheduler at a time: enough that no worker waits, few enough that little is
-computed again when the scheduler dies."""
+"""Tasks handed to a pool at a time: enough that no worker waits, few enough that little is computed
+again when a scheduler dies."""
 
 BATCHES_PER_THREAD = 4
 """Batches that a worker gets at least, so that the load balances."""
@@ -38,34 +36,16 @@ SMALLEST_BATCH = 64
 """Fewer cells per batch would not pay for its compilation."""
 
 TICK_SECONDS = 0.5
-"""How often the progress is shown while nothing ends, and the scheduler is looked at."""
+"""How often the progress is shown while nothing ends, and the pool is looked at."""
 
 ESTIMATE_EPOCHS = 25
 """Epochs of the cells that an estimate is made from."""
 
-RECONNECT_SECONDS = 60.0
-"""How long to wait for a scheduler that went away."""
+RETRY_SECONDS = 60.0
+"""How long a scheduler may go away again and again before a sweep gives up."""
 
 Progress = Callable[[int, Mapping[str, int]], None]
 """Called with the number of cells done and how many have each status."""
-
-
-class CellPlugin(distributed.WorkerPlugin):
-    """Gives a worker its supervisor."""
-
-    name = PLUGIN
-
-    def setup(self, worker: Any) -> None:
-        """Start with the worker."""
-        self.supervisor = Supervisor()
-
-    def teardown(self, worker: Any) -> None:
-        """End with the worker."""
-        self.supervisor.close()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A supervisor is a worker's own; it does not travel."""
-        return {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,16 +53,6 @@ class Task:
     """Cells that one worker computes at a time."""
 
     cells: tuple[int, ...]
-
-
-def compute_task(
-    text: str, cells: Sequence[Mapping[str, Any]], time_limit: float, attempts: int
-) -> bytes:
-    """Compute cells on a worker; see `Supervisor.compute`."""
-    plugin = distributed.get_worker().plugins[PLUGIN]
-    assert isinstance(plugin, CellPlugin)
-    results = plugin.supervisor.compute(text, cells, time_limit=time_limit, attempts=attempts)
-    return to_bytes(results)
 
 
 def tasks_of(sweep: Sweep, cells: Sequence[int], num_threads: int) -> list[Task]:
@@ -102,37 +72,6 @@ def tasks_of(sweep: Sweep, cells: Sequence[int], num_threads: int) -> list[Task]
     return tasks
 
 
-@contextlib.contextmanager
-def connected(scheduler: str | None, num_workers: int) -> Iterator["distributed.Client"]:
-    """Connect to a scheduler, or start workers here: processes, one thread each."""
-    if scheduler is not None:
-        try:
-            client = distributed.Client(
-                scheduler, timeout=RECONNECT_SECONDS, direct_to_workers=False
-            )
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"There is no dask scheduler at {scheduler} ({error}). Start one with `dask "
-                "scheduler`, and workers with `dask worker`."
-            ) from error
-        with client:
-            yield client
-        return
-    with (
-        distributed.LocalCluster(
-            n_workers=num_workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=0,
-            # Any free port: another sweep may run on this machine.
-            dashboard_address=":0",
-            silence_logs=logging.ERROR,
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
-
-
 def execute(
     store: Store,
     *,
@@ -140,7 +79,7 @@ def execute(
     num_workers: int = 2,
     progress: Progress | None = None,
 ) -> None:
-    """Compute all cells that the store misses.
+    """Compute all cells that have no result yet, or crashed.
 
     Args:
         store: Where the results go.
@@ -149,110 +88,84 @@ def execute(
         progress: Called whenever something changes.
 
     Raises:
-        ConfigError: If there is no scheduler, or another process writes the store.
+        ConfigError: If there is no scheduler, no process can be started, or another process writes
+            the store.
         OSError: If the store cannot be written; what was written before is intact.
     """
-    with store.locked(), _without_dask_logs():
-        lost_since: float | None = None
-        while len(missing := store.missing()):
-            with connected(scheduler, num_workers) as client:
-                try:
-                    written = _round(store, client, missing.tolist(), progress)
-                except _SchedulerLost:
-                    logger.warning("The scheduler went away; waiting for it to come back.")
-                    written = 0
-            if written or lost_since is None:
-                lost_since = time.monotonic()
-            elif time.monotonic() - lost_since > RECONNECT_SECONDS:
+    with store.locked():
+        work = _Work(store, progress)
+        last_written = time.monotonic()
+        while work.left:
+            before = len(work.left)
+            try:
+                with _pool(scheduler, num_workers) as pool:
+                    work.compute(pool)
+            except PoolLost:
+                logger.warning("The scheduler went away; waiting for it to come back.")
+            if len(work.left) < before:
+                last_written = time.monotonic()
+            elif time.monotonic() - last_written > RETRY_SECONDS:
                 raise ConfigError(
                     f"The scheduler at {scheduler} went away again and again. What was computed is "
                     f"kept; continue with: eqprop-spice sweep --resume {store.path}"
                 )
 
 
-@contextlib.contextmanager
-def _without_dask_logs() -> Iterator[None]:
-    """Keep dask from printing tracebacks of lost connections, which are handled here."""
-    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+def _pool(scheduler: str | None, num_workers: int) -> AbstractPool:
+    if scheduler is None:
+        return LocalPool(num_workers)
+    from eqprop_spice.sweeps.cluster import ClusterPool
+
+    return ClusterPool(scheduler)
 
 
-class _SchedulerLost(Exception):
-    """The scheduler went away, with all that it knew."""
+class _Work:
+    """The cells still to compute, in the order of their numbers."""
 
+    def __init__(self, store: Store, progress: Progress | None) -> None:
+        self._store, self._progress = store, progress
+        self.left: dict[int, None] = dict.fromkeys(store.unfinished().tolist())
+        # Those that crashed are computed again.
+        self._counts = store.counts() | {"crashed": 0}
 
-def _round(
-    store: Store,
-    client: "distributed.Client",
-    cells: list[int],
-    progress: Progress | None,
-) -> int:
-    """Compute cells until all are written or the scheduler is lost; return how many were."""
-    sweep = store.sweep
-    client.register_plugin(CellPlugin())
-    num_threads, counted = _num_threads(client), time.monotonic()
-    waiting = tasks_of(sweep, cells, num_threads)[::-1]
-    finished: queue.SimpleQueue[distributed.Future] = queue.SimpleQueue()
-    running: dict[Any, tuple[distributed.Future, Task]] = {}
-    counts = store.counts()
-    written = 0
-    while waiting or running:
-        if time.monotonic() - counted > TICK_SECONDS:
-            # Workers come and go; asking the scheduler for every cell would cost more than it.
-            num_threads, counted = _num_threads(client), time.monotonic()
-        while waiting and len(running) < TASKS_PER_THREAD * num_threads:
-            task = waiting.pop()
-            future = client.submit(
-                compute_task,
-                sweep.text,
-                [sweep.values(cell) for cell in task.cells],
-                sweep.time_limit,
-                sweep.attempts,
-                pure=False,
-            )
-            running[future.key] = (future, task)
-            future.add_done_callback(finished.put)
-        try:
-            future = finished.get(timeout=TICK_SECONDS)
-        except queue.Empty:
-            if client.status != "running":
-                raise _SchedulerLost from None
-        else:
-            _, task = running.pop(future.key)
-            results = _results(future, task)
-            store.write(task.cells, results)
-            written += len(results)
-            for result in results:
-                counts[result.status] += 1
-        if progress is not None:
-            progress(sum(counts.values()), counts)
-    return written
+    def compute(self, pool: AbstractPool) -> None:
+        """Compute and write all that is left.
 
+        Raises:
+            PoolLost: If the pool went away.
+        """
+        sweep = self._store.sweep
+        num_threads, counted = pool.num_threads, time.monotonic()
+        waiting = tasks_of(sweep, list(self.left), num_threads)[::-1]
+        finished: queue.SimpleQueue[Future[list[CellResult]]] = queue.SimpleQueue()
+        running: dict[Future[list[CellResult]], Task] = {}
+        while waiting or running:
+            if time.monotonic() - counted > TICK_SECONDS:
+                # Workers come and go; asking a scheduler for every cell would cost more than it.
+                num_threads, counted = pool.num_threads, time.monotonic()
+            while waiting and len(running) < TASKS_PER_THREAD * num_threads:
+                task = waiting.pop()
+                values = [sweep.values(cell) for cell in task.cells]
+                request = Request(sweep.text, values, sweep.time_limit, sweep.attempts)
+                future = pool.submit(request)
+                running[future] = task
+                future.add_done_callback(finished.put)
+            try:
+                future = finished.get(timeout=TICK_SECONDS)
+            except queue.Empty:
+                if pool.is_lost:
+                    raise PoolLost from None
+            else:
+                self._write(running.pop(future), future.result())
+            if self._progress is not None:
+                self._progress(sum(self._counts.values()), self._counts)
 
-def _num_threads(client: "distributed.Client") -> int:
-    """Return how many cells the workers compute at the same time."""
-    threads: Any = client.nthreads()
-    return max(sum(threads.values()), 1)
-
-
-def _results(future: "distributed.Future", task: Task) -> list[CellResult]:
-    """Return a task's results; those of cells whose worker died again and again are crashes."""
-    if future.status in ("cancelled", "lost"):
-        raise _SchedulerLost
-    if future.status == "error":
-        error = future.exception()
-        text = f"{type(error).__name__}: {error}"
-        return [CellResult.crash(text) for _ in task.cells]
-    results = from_bytes(future.result())
-    assert len(results) == len(task.cells)
-    return results
+    def _write(self, task: Task, results: list[CellResult]) -> None:
+        assert len(results) == len(task.cells)
+        self._store.write(task.cells, results)
+        for cell, result in zip(task.cells, results, strict=True):
+            del self.left[cell]
+            self._counts[result.status] += 1
 
 
 def default_workers() -> int:

@@ -4,52 +4,32 @@ A cell's status is written last, after its figures are on the disk: a cell that 
 whole, whatever stopped the process or the machine, and writing it again changes nothing.
 """
 
-import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
-from zarr.core.buffer import Buffer
-from zarr.storage import LocalStore
 
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
-from eqprop_spice.files import locked, new_folder, numbered_folder, unused_name, write_inside
+from eqprop_spice.files import locked, new_folder, numbered_folder, unused_name
 from eqprop_spice.results.provenance import provenance
-from eqprop_spice.sweeps.axes import Axis, Sweep, sweep_of
-from eqprop_spice.sweeps.batch import can_batch
-from eqprop_spice.sweeps.cell import STATUSES, CellResult, figure_names
-from eqprop_spice.training.history import UNITS
+from eqprop_spice.sweeps.axes import Sweep, sweep_of
+from eqprop_spice.sweeps.cell import STATUSES, CellResult
+from eqprop_spice.sweeps.cells import (
+    coordinates,
+    create_arrays,
+    data_attributes,
+    open_arrays,
+    read,
+    read_attributes,
+)
+from eqprop_spice.sweeps.earlier import convert, is_earlier
 
-CELLS_PER_CHUNK = 512
-"""Most cells that share a file, where cells come in batches; where they come one by one, each has
-its own."""
-
-DESCRIPTIONS = {
-    "loss": "Mean cost after this many epochs of updates",
-    "max_error": "Largest error of any output after this many epochs of updates",
-    "num_unconverged": "Samples that did not converge in every phase, in the epoch that follows",
-    "accuracy": "Share of samples decided rightly after this many epochs of updates",
-    "test_max_error": "Largest error of any output of the test samples",
-    "test_accuracy": "Share of test samples decided rightly",
-    "seconds": "Time of the cell; of a batch, its share",
-    "status": "What became of the cell; empty if it has not ended",
-    "error": "What went wrong",
-}
-
-
-class _DurableStore(LocalStore):
-    """A zarr store in a folder whose files are on the disk when a write returns."""
-
-    async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
-        await asyncio.to_thread(
-            write_inside, self.root.parent, f"{self.root.name}/{key}", value.to_bytes()
-        )
+EARLIER = "cells_earlier.zarr"
+"""Where results that an earlier version wrote are kept as they were."""
 
 
 class Store:
@@ -58,9 +38,7 @@ class Store:
     def __init__(self, path: Path, sweep: Sweep) -> None:
         """Use `create` or `open` instead."""
         self.path, self.sweep = path, sweep
-        group = zarr.open_group(_DurableStore(path / "cells.zarr"), mode="r+")
-        # Looked up once: every lookup reads the array's metadata from the disk.
-        self._arrays: dict[str, Any] = dict(group.arrays())
+        self._arrays = open_arrays(path / "cells.zarr", sweep)
 
     @classmethod
     def create(
@@ -105,26 +83,42 @@ class Store:
 
     @classmethod
     def _filled(cls, path: Path, sweep: Sweep) -> "Store":
-        """Make the empty dataset where it is not there yet, complete or not at all."""
-        if not (path / "cells.zarr").is_dir():
+        """Make the dataset where it is not there yet, complete or not at all.
+
+        That of an earlier version is set aside, and what is made holds its results.
+        """
+        cells, earlier = path / "cells.zarr", path / EARLIER
+        if is_earlier(cells, sweep):
+            with locked(path):
+                os.rename(cells, earlier)
+        if not cells.is_dir():
             unfinished = path / unused_name()
-            _create_arrays(unfinished, sweep)
-            os.rename(unfinished, path / "cells.zarr")
+            if earlier.is_dir():
+                convert(earlier, unfinished, sweep)
+            else:
+                create_arrays(unfinished, sweep, provenance())
+            os.rename(unfinished, cells)
         return cls(path, sweep)
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep other processes from writing; see `files.locked`."""
         return locked(self.path)
 
-    def _array(self, name: str) -> Any:
-        return self._arrays[name]
-
     def missing(self) -> np.ndarray:
         """Return the numbers of the cells that have no status, in ascending order."""
         return np.flatnonzero(self._statuses() == "")
 
+    def unfinished(self) -> np.ndarray:
+        """Return the numbers of the cells without a verdict, in ascending order.
+
+        A cell that crashed has none: its process died, ran out of time or raised an error, all of
+        which may lie with the machine.
+        """
+        statuses = self._statuses()
+        return np.flatnonzero((statuses == "") | (statuses == "crashed"))
+
     def _statuses(self) -> np.ndarray:
-        return np.asarray(self._array("status")[...]).astype(object).ravel()
+        return read(self._arrays["status"]).astype(object).ravel()
 
     def write(self, cells: Sequence[int], results: Sequence[CellResult]) -> None:
         """Write cells; those of one chunk together, their status last.
@@ -132,7 +126,7 @@ class Store:
         Raises:
             OSError: If something cannot be written; the cells of earlier calls are intact.
         """
-        status = self._array("status")
+        status = self._arrays["status"]
         positions = np.stack(np.unravel_index(np.asarray(cells, int), self.sweep.shape), axis=1)
         chunks = positions // np.array(status.chunks)
         for chunk in np.unique(chunks, axis=0):
@@ -151,14 +145,15 @@ class Store:
         size = tuple(part.stop - part.start for part in region)
         whole = len(inside) == np.prod(size)
         for name in (*names, "seconds", "error", "status"):
-            if whole and name == "error" and not any(result.error for result in results):
-                continue
-            array = self._array(name)
+            array = self._arrays[name]
+            if name == "error" and not any(result.error for result in results):
+                if (read(array, region) == "").all():
+                    continue
             dtype = object if name in ("error", "status") else float
             if whole:
                 block = np.empty((*size, *array.shape[len(size) :]), dtype)
             else:
-                block = np.array(array[region]).astype(dtype)
+                block = read(array, region).astype(dtype)
             for position, result in zip(inside, results, strict=True):
                 if name in names:
                     column = result.figures.get(name, np.zeros(0))
@@ -170,74 +165,19 @@ class Store:
 
     def dataset(self) -> xr.Dataset:
         """Return everything as a labelled dataset in memory."""
-        with xr.open_zarr(self.path / "cells.zarr", consolidated=False) as lazy:
-            dataset = lazy.load()
-        for name in ("status", "error"):
-            dataset[name] = dataset[name].astype(object)
-        return dataset
+        variables = {}
+        for name, array in self._arrays.items():
+            values = read(array)
+            if values.dtype.kind != "f":
+                values = values.astype(object)
+            variables[name] = (array.metadata.dimension_names, values, data_attributes(name))
+        labels = {
+            name: (name, values, dict(attributes))
+            for name, (values, attributes) in coordinates(self.sweep).items()
+        }
+        return xr.Dataset(variables, labels, read_attributes(self.path / "cells.zarr"))
 
     def counts(self) -> dict[str, int]:
         """Return how many cells have each status."""
         statuses = self._statuses()
         return {name: int((statuses == name).sum()) for name in STATUSES}
-
-
-def _create_arrays(path: Path, sweep: Sweep) -> None:
-    """Make the dataset with nothing in it."""
-    group = zarr.create_group(LocalStore(path), overwrite=True)
-    dims = [axis.name for axis in sweep.axes]
-    cells = _chunk_shape(sweep)
-    epochs = sweep.num_epochs + 1
-    for name in figure_names(sweep.experiment):
-        _create(group, name, (*sweep.shape, epochs), (*cells, epochs), [*dims, "epoch"], np.nan)
-    _create(group, "seconds", sweep.shape, cells, dims, np.nan)
-    for name in ("error", "status"):
-        _create(group, name, sweep.shape, cells, dims, "")
-    _coordinate(group, "epoch", np.arange(epochs), {"units": "1"})
-    for axis in sweep.axes:
-        _coordinate(group, axis.name, _labels(axis), {"units": axis.unit, "keys": [*axis.keys]})
-    group.attrs.update(
-        {
-            "name": sweep.experiment.table.name,
-            "dimensions": dims,
-            "experiment": sweep.text,
-            "coordinates": " ".join(["epoch", *dims]),
-            **provenance(),
-        }
-    )
-
-
-def _labels(axis: Axis) -> np.ndarray:
-    values = np.array(axis.labels)
-    return values.astype(object) if values.dtype.kind == "U" else values
-
-
-def _chunk_shape(sweep: Sweep) -> tuple[int, ...]:
-    """Return how many cells share a file along each axis."""
-    left = CELLS_PER_CHUNK if can_batch(sweep.cell(0)) else 1
-    shape = []
-    for length in reversed(sweep.shape):
-        shape.append(max(min(length, left), 1))
-        left //= shape[-1]
-    return tuple(reversed(shape))
-
-
-def _create(
-    group: zarr.Group, name: str, shape: tuple, chunks: tuple, dims: list[str], empty: Any
-) -> None:
-    array = group.create_array(
-        name,
-        shape=shape,
-        chunks=chunks,
-        dtype=str if isinstance(empty, str) else "f8",
-        fill_value=empty,
-        dimension_names=dims,
-    )
-    array.attrs.update({"units": UNITS.get(name, "1"), "long_name": DESCRIPTIONS[name]})
-
-
-def _coordinate(group: zarr.Group, name: str, values: np.ndarray, attributes: dict) -> None:
-    dtype = str if values.dtype == object else values.dtype
-    array = group.create_array(name, shape=values.shape, dtype=dtype, dimension_names=[name])
-    array[...] = values
-    array.attrs.update(attributes)

@@ -25,7 +25,7 @@ def success(dataset: xr.Dataset) -> xr.Dataset:
     0 and 1, and does not vanish where all or none learn.
 
     Args:
-        dataset: The results of a sweep; cells without a status do not count.
+        dataset: The results of a sweep; cells without a verdict do not count.
 
     Returns:
         `rate`, `low`, `high`, `learned` and `cells` over all axes but the starts.
@@ -33,7 +33,7 @@ def success(dataset: xr.Dataset) -> xr.Dataset:
     References:
         Wilson (1927), J. Am. Stat. Assoc. 22, 209-212.
     """
-    ended = dataset["status"] != ""
+    ended = ~dataset["status"].isin(["", "crashed"])
     learned = dataset["status"] == "learned"
     over = [START] if START in dataset.dims else []
     n = ended.sum(over).astype(float)

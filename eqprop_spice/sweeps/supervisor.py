@@ -2,15 +2,18 @@
 
 import contextlib
 import json
+import os
 import queue
 import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eqprop_spice.errors import ConfigError
 from eqprop_spice.sweeps.cell import CellResult, from_bytes
 from eqprop_spice.sweeps.child import HEADER
 
@@ -30,12 +33,22 @@ class _Child:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "eqprop_spice.sweeps.child"],
+            # Only what is installed can be imported, nothing from the working folder.
+            [sys.executable, "-P", "-m", "eqprop_spice.sweeps.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=_safe_environment(),
             # Ctrl-C in a terminal is for the sweep, which then stops its processes.
             start_new_session=True,
         )
+
+    def wait_until_ready(self) -> None:
+        """Wait until the process has imported what it needs.
+
+        Raises:
+            TimeoutError: If it takes too long.
+            _ChildEnded: If the process ends.
+        """
         self._receive(START_SECONDS)
 
     def compute(
@@ -84,8 +97,12 @@ class _Child:
             return f"the process was ended by {signal.Signals(-status).name}"
         return f"the process ended with status {status}"
 
+    def signal(self) -> None:
+        """End the process, whatever it does; who waits for its answer learns it from the pipe."""
+        self._process.kill()
+
     def kill(self) -> None:
-        """End the process, whatever it does."""
+        """End the process and close its pipes."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -94,12 +111,25 @@ class _Child:
                 pipe.close()
 
 
+def _safe_environment() -> dict[str, str]:
+    """Return the environment, without what makes Python import from the working folder."""
+    environment = dict(os.environ)
+    if "PYTHONPATH" in environment:
+        # An empty or relative entry means a place that depends on the working folder.
+        entries = environment["PYTHONPATH"].split(os.pathsep)
+        environment["PYTHONPATH"] = os.pathsep.join(filter(os.path.isabs, entries))
+    return environment
+
+
 class Supervisor:
     """Computes cells in processes of their own, one per calling thread."""
 
     def __init__(self) -> None:
         """Start without a process; the first cell starts one."""
         self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._children: set[_Child] = set()
+        self._closed = False
 
     def compute(
         self,
@@ -119,6 +149,9 @@ class Supervisor:
             cells: The values by key that each cell puts in.
             time_limit: How long the request may take [s].
             attempts: How often a single cell is tried whose process dies.
+
+        Raises:
+            ConfigError: If no process can be started.
         """
         started = time.monotonic()
         for attempt in range(1, attempts + 1):
@@ -126,14 +159,14 @@ class Supervisor:
             try:
                 results = child.compute(text, cells, time_limit)
             except TimeoutError:
-                child.kill()
+                self._end(child)
                 error = f"the cell took longer than {time_limit:g} s"
                 break
             except _ChildEnded as ended:
-                child.kill()
+                self._end(child)
                 error = f"{ended} (attempt {attempt} of {attempts})"
             except BaseException:
-                child.kill()
+                self._end(child)
                 raise
             else:
                 self._idle.put(child)
@@ -151,15 +184,40 @@ class Supervisor:
         return [CellResult.crash(error, time.monotonic() - started)]
 
     def _child(self) -> _Child:
+        """Return a process that waits for requests."""
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            return _Child()
+            pass
+        try:
+            with self._lock:
+                if self._closed:
+                    raise _ChildEnded("the sweep was stopped")
+                child = _Child()
+                self._children.add(child)
+            try:
+                child.wait_until_ready()
+            except BaseException:
+                self._end(child)
+                raise
+        except (OSError, _ChildEnded) as error:
+            raise ConfigError(
+                f"No process that computes cells can be started: {error or 'it took too long'}. "
+                "What it printed stands above; fewer workers need less memory and fewer files."
+            ) from error
+        return child
+
+    def _end(self, child: _Child) -> None:
+        child.kill()
+        with self._lock:
+            self._children.discard(child)
 
     def close(self) -> None:
-        """End all idle processes."""
-        while True:
-            try:
-                self._idle.get_nowait().kill()
-            except queue.Empty:
-                return
+        """End all processes, whatever they do; none is started any more."""
+        with self._lock:
+            self._closed = True
+            for child in self._children:
+                child.signal()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._end(self._idle.get_nowait())

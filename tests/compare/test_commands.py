@@ -21,7 +21,8 @@ from eqprop_spice.sweeps.store import Store
 
 pytestmark = [pytest.mark.ngspice, pytest.mark.slow]
 
-EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = ROOT / "experiments"
 
 TIMEOUT = 120
 """Seconds until a process that hangs is a failure."""
@@ -64,7 +65,7 @@ def start(place: Path, *arguments: str | Path) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(place), "PLACE": str(place)},
+        env=os.environ | {"PYTHONPATH": f"{place}:{ROOT}", "PLACE": str(place)},
     )
 
 

@@ -13,6 +13,7 @@ from eqprop_spice.errors import NetlistError
 from eqprop_spice.spice.session import INSTALL_HINT, MAX_COMMAND_LENGTH, Session, library_path
 
 ROOT = Path(__file__).parents[2]
+CASE_1 = ROOT / "experiments" / "case_1.toml"
 
 MAX_GROWTH = 10e6
 """Bytes of memory that 20,000 operating points may add; netlists that are never freed add five
@@ -28,6 +29,51 @@ circuit, params, inputs = layered.circuit(), layered.draw(0), layered.inputs(1, 
 def settle():
     (point,) = NgSpice().settle(circuit, params, inputs, [Free()])
     assert point.converged.all()
+"""
+
+
+THREADS = """
+import threading
+from eqprop_spice.experiment.experiment import Experiment
+from tests.spice.test_session import CASE_1
+def losses(seed):
+    experiment = Experiment.load(CASE_1, [f"seed={seed}"])
+    state, found = experiment.trainer.init(experiment.initial_params()), []
+    for _ in range(10):
+        state, figures = experiment.trainer.epoch(state)
+        found.append(figures["loss"])
+    return found
+alone = [losses(seed) for seed in range(8)]
+together = [None] * 8
+def train(seed):
+    together[seed] = losses(seed)
+threads = [threading.Thread(target=train, args=(seed,)) for seed in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert together == alone
+print("same")
+"""
+
+SIGNALS = """
+import itertools, signal
+class Alarm(Exception):
+    pass
+def handler(number, frame):
+    raise Alarm
+signal.signal(signal.SIGALRM, handler)
+raised = 0
+for attempt in range(40):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1e-3 + 1e-4 * attempt)
+        while signal.getitimer(signal.ITIMER_REAL)[0]:
+            settle()
+        settle()  # if the signal is lost, this one ends
+    except Alarm:
+        raised += 1
+print(raised)
+settle()
 """
 
 
@@ -64,6 +110,38 @@ def test_no_spiceinit_is_executed(tmp_path):
     environment = {**os.environ, "HOME": str(home)}
     subprocess.run(["ngspice", "-b", deck], cwd=here, env=environment, capture_output=True)
     assert (here / "executed").exists()
+
+
+@pytest.mark.ngspice
+def test_the_spiceinit_of_the_user_database_is_not_executed(tmp_path):
+    """ngspice 39 asks getpwuid() for the home directory, whatever HOME says."""
+    (tmp_path / ".spiceinit").write_text(f"shell touch {tmp_path}/executed\n")
+    (tmp_path / "settle.py").write_text(SETTLE + "settle()\nprint('settled')\n")
+    (tmp_path / "passwd").write_text(f"root:x:0:0::{tmp_path}:/bin/sh\n")
+    bind = 'mount --bind "$1/passwd" /etc/passwd'
+    namespace = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if subprocess.run([*namespace, bind, "sh", tmp_path], capture_output=True).returncode != 0:
+        pytest.skip("this machine has no mount namespaces for users")
+    command = [*namespace, f'{bind} && exec "$2" "$1/settle.py"', "sh", tmp_path, sys.executable]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path / "..", env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.strip() == "settled", done.stderr
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.ngspice
+def test_eight_threads_train_at_once_as_they_would_alone(tmp_path):
+    done = python(THREADS, cwd=tmp_path)
+    assert done.stdout.strip() == "same", (done.returncode, done.stderr)
+
+
+@pytest.mark.ngspice
+def test_no_exception_of_a_signal_handler_is_lost(tmp_path):
+    done = python(SETTLE + SIGNALS, cwd=tmp_path)
+    assert done.stdout.strip() == "40", done.stderr
+    assert not done.stderr
 
 
 @pytest.mark.ngspice
@@ -153,57 +231,90 @@ class Broken(Nothing):
 DECK = ["* deck", "v1 a 0 3", "r1 a b 1", "r2 b 0 2", ".end"]
 
 
-@pytest.mark.ngspice
-def test_session_loads_runs_and_reads():
-    session, feed = Session.get(), Nothing()
-    assert Session.get() is session
-    assert session.version
-    session.load(DECK)
-    session.run("op", feed)
-    vector = session.vector("b")
-    assert vector is not None
-    np.testing.assert_allclose(vector, [2.0], rtol=1e-12)
-    assert feed.num_points == 1
-    assert session.vector("nothing_of_this_name") is None
-    session.run("ac lin 1 1 1", feed)
-    assert session.complex_vector("b") is not None
-    session.unload()
+@pytest.fixture
+def in_session():
+    """Run the test's function with the session, and unload what it left."""
+
+    def do(work):
+        def alone(session: Session):
+            try:
+                return work(session)
+            finally:
+                session.unload()
+
+        return Session.do(alone)
+
+    return do
 
 
 @pytest.mark.ngspice
-def test_errors_in_callbacks_are_raised_after_the_run():
-    session = Session.get()
-    session.load(DECK)
-    with pytest.raises(KeyError, match="in a callback"):
-        session.run("op", Broken())
-    session.run("op", Nothing())
-    session.unload()
+def test_session_loads_runs_and_reads(in_session):
+    def work(session: Session):
+        feed = Nothing()
+        assert Session.do(lambda again: again is session)
+        assert session.version
+        session.load(DECK)
+        session.run("op", feed)
+        vector = session.vector("b")
+        assert vector is not None
+        np.testing.assert_allclose(vector, [2.0], rtol=1e-12)
+        assert feed.num_points == 1
+        assert session.vector("nothing_of_this_name") is None
+        session.run("ac lin 1 1 1", feed)
+        assert session.complex_vector("b") is not None
+
+    in_session(work)
 
 
 @pytest.mark.ngspice
-def test_refused_netlists_say_why_and_the_session_goes_on():
-    session = Session.get()
-    with pytest.raises(NetlistError, match="refused"):
-        session.load(["* deck", "d1 a 0 no_such_model", "v1 a 0 1", ".end"])
-    session.load(DECK)
-    session.run("op", Nothing())
-    assert session.vector("b") is not None
-    session.unload()
+def test_errors_in_callbacks_are_raised_after_the_run(in_session):
+    def work(session: Session):
+        session.load(DECK)
+        with pytest.raises(KeyError, match="in a callback"):
+            session.run("op", Broken())
+        session.run("op", Nothing())
+
+    in_session(work)
+
+
+@pytest.mark.ngspice
+def test_a_source_without_a_value_is_an_error(in_session):
+    """The callbacks that ask for values keep what they raise, as the others do."""
+
+    def work(session: Session):
+        session.load(["* deck", "i1 0 a external", "r1 a 0 1", ".end"])
+        with pytest.raises(KeyError, match="i1"):
+            session.run("op", Nothing())
+
+    in_session(work)
+
+
+@pytest.mark.ngspice
+def test_refused_netlists_say_why_and_the_session_goes_on(in_session):
+    def work(session: Session):
+        with pytest.raises(NetlistError, match="refused"):
+            session.load(["* deck", "d1 a 0 no_such_model", "v1 a 0 1", ".end"])
+        session.load(DECK)
+        session.run("op", Nothing())
+        assert session.vector("b") is not None
+
+    in_session(work)
 
 
 @pytest.mark.ngspice
 @pytest.mark.parametrize("command", ["echo a\nshell touch x", "x" * (MAX_COMMAND_LENGTH + 1)])
-def test_commands_are_one_short_line(command):
+def test_commands_are_one_short_line(command, in_session):
     with pytest.raises(NetlistError, match="one short line"):
-        Session.get().command(command)
+        in_session(lambda session: session.command(command))
 
 
 @pytest.mark.ngspice
-def test_messages_are_kept_but_not_for_ever():
-    session = Session.get()
-    session.load(DECK)
-    for _ in range(100):
-        session.command("echo something")
-    assert 1 <= len(session.messages()) <= 100
-    assert session.messages()[-1].endswith("something")
-    session.unload()
+def test_messages_are_kept_but_not_for_ever(in_session):
+    def work(session: Session):
+        session.load(DECK)
+        for _ in range(100):
+            session.command("echo something")
+        assert 1 <= len(session.messages()) <= 100
+        assert session.messages()[-1].endswith("something")
+
+    in_session(work)

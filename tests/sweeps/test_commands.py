@@ -8,7 +8,6 @@ from eqprop_spice.cli import main
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.sweeps import commands
-from eqprop_spice.sweeps.execute import connected
 from eqprop_spice.sweeps.store import Store
 
 pytestmark = [pytest.mark.ngspice, pytest.mark.slow]
@@ -69,12 +68,6 @@ def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setattr(commands.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'eqprop_spice\[sweep\]'"):
         commands.plan(Experiment.load(CASE_1))
-
-
-def test_two_sweeps_share_a_machine():
-    """Warnings, such as one of a port in use, are errors in tests."""
-    with connected(None, 1), connected(None, 1) as client:
-        assert client.submit(int).result() == 0
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -19,11 +20,13 @@ from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.sweeps.axes import Sweep, sweep_of
 from eqprop_spice.sweeps.cell import run_cell
+from eqprop_spice.sweeps.cluster import ClusterPool
 from eqprop_spice.sweeps.store import Store
 
 pytestmark = [pytest.mark.ngspice, pytest.mark.slow]
 
-CASE_1 = Path(__file__).parent.parent.parent / "experiments" / "case_1.toml"
+ROOT = Path(__file__).parents[2]
+CASE_1 = ROOT / "experiments" / "case_1.toml"
 
 STARTS = 6
 TIMEOUT = 120
@@ -53,8 +56,10 @@ if "eqprop_spice.sweeps.child" in sys.orig_argv:
     def crash():
         from eqprop_spice.spice.session import Session
         # A source that is both constant and external makes libngspice 39 follow a null pointer.
-        Session.get().load(["* crash", "i1 0 a dc 0 external", "r1 a 0 1", ".end"])
-        Session.get().command("op")
+        def work(session):
+            session.load(["* crash", "i1 0 a dc 0 external", "r1 a 0 1", ".end"])
+            session.command("op")
+        Session.do(work)
         os.kill(os.getpid(), signal.SIGSEGV)  # where a newer ngspice survives that
 
     def run_cell(experiment):
@@ -118,15 +123,18 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": str(self.path), "FAULT_PLACE": str(self.path)}
+        code = os.pathsep.join([str(self.path), str(ROOT)])
+        return os.environ | {"PYTHONPATH": code, "FAULT_PLACE": str(self.path)}
 
-    def start(self, *arguments: str | Path, code: str = CLI) -> "subprocess.Popen[str]":
+    def start(
+        self, *arguments: str | Path, code: str = CLI, **environment: str
+    ) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [sys.executable, "-c", code, "sweep", *map(str, arguments), "--json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=self.environment,
+            env=self.environment | environment,
             start_new_session=True,
         )
 
@@ -145,11 +153,11 @@ class Place:
         return []
 
     def waiting(self, seed: int) -> tuple[int, int]:
-        """Wait until a start waits; return the worker's process and the one that computes."""
+        """Wait until a start waits; return the process that asked for it and that computes it."""
         path = self.path / f"once_{seed}"
         until(path.exists)
-        worker, child = path.read_text().split()
-        return int(worker), int(child)
+        parent, child = path.read_text().split()
+        return int(parent), int(child)
 
 
 @pytest.fixture
@@ -179,6 +187,18 @@ def alive(process: int) -> bool:
         return False
 
 
+def listening(process: int) -> bool:
+    """Whether a process waits for connections on a TCP port."""
+    sockets = {
+        line.split()[9]
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/{process}/net/{table}").read_text().splitlines()[1:]
+        if line.split()[3] == "0A"
+    }
+    links = [os.readlink(link) for link in Path(f"/proc/{process}/fd").iterdir()]
+    return any(link == f"socket:[{number}]" for link in links for number in sockets)
+
+
 def assert_same(place: Place, undisturbed: list, *, but: tuple[int, ...] = ()) -> None:
     """Compare the store with the plain loop to the last bit, clock readings apart."""
     dataset = Store.open(place.store).dataset()
@@ -192,26 +212,35 @@ def assert_same(place: Place, undisturbed: list, *, but: tuple[int, ...] = ()) -
             np.testing.assert_array_equal(here[name].values, column)
 
 
-def test_a_crash_a_hang_and_a_killed_worker_cost_their_cells_only(place, undisturbed):
+def test_a_crash_a_hang_and_a_killed_process_cost_their_cells_only(place, undisturbed):
     place.prepare({1: "segfault", 2: "hang", 4: "wait"})
     process = place.start(place.file, "--out", place.store, "--workers", "2")
-    worker, child = place.waiting(4)
+    parent, child = place.waiting(4)
+    assert parent == process.pid
+    assert not listening(parent) and not listening(child)
     # Two sweeps never write one store.
     with (
         pytest.raises(ConfigError, match="is being written by another process"),
         Store.open(place.store).locked(),
     ):
         pass
-    os.kill(worker, signal.SIGKILL)
-    result = finished(process)
+    os.kill(child, signal.SIGKILL)
+    out, said = process.communicate(timeout=TIMEOUT)
+    result = json.loads(out)
     assert (result["cells"], result["missing"], result["crashed"]) == (STARTS, 0, 2)
+    assert "2 cells crashed" in said and f"sweep --resume {place.store}" in said
     assert sum(result[name] for name in ("learned", "stalled", "diverged", "unconverged")) == 4
     errors = Store.open(place.store).dataset()["error"].values
     assert errors[1] == "the process was ended by SIGSEGV (attempt 2 of 2)"
     assert errors[2] == "the cell took longer than 20 s"
     assert_same(place, undisturbed, but=(1, 2))
-    until(lambda: not alive(child))  # nobody is left behind by its worker's death
     assert place.computed()[4] == 2
+    # What the machine did is no verdict: the cells are tried again, and nothing else is.
+    place.prepare({})
+    before = place.computed()
+    assert place.resume()["crashed"] == 0
+    assert place.computed() - before == Counter({1: 1, 2: 1})
+    assert_same(place, undisturbed)
 
 
 def test_control_c_and_a_killed_client_lose_no_finished_cell(place, undisturbed):
@@ -227,11 +256,11 @@ def test_control_c_and_a_killed_client_lose_no_finished_cell(place, undisturbed)
     assert "Traceback" not in said, said
 
     process = place.start("--resume", place.store, "--workers", "1")
-    worker, child = place.waiting(4)
+    _, child = place.waiting(4)
     until(lambda: len(place.done()) == 4)
     process.kill()
     process.communicate(timeout=TIMEOUT)
-    until(lambda: not alive(worker) and not alive(child))
+    until(lambda: not alive(child))
     assert place.done() == [0, 1, 2, 3]
     before = place.computed()
     result = place.resume()
@@ -255,20 +284,48 @@ def test_a_full_disk_keeps_what_was_written(place, undisturbed):
     assert_same(place, undisturbed)
 
 
+def secured(place: Place) -> dict[str, str]:
+    """Return the settings that the page on clusters gives, with a pair made as it says."""
+    pair = place.path / "sweep.key", place.path / "sweep.crt"
+    if not pair[0].exists():
+        command = "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=sweep -keyout"
+        subprocess.run(
+            [*command.split(), pair[0], "-out", pair[1]], check=True, stderr=subprocess.DEVNULL
+        )
+    prefix = "DASK_DISTRIBUTED__COMM__"
+    settings = {f"{prefix}REQUIRE_ENCRYPTION": "true", f"{prefix}TLS__CA_FILE": str(pair[1])}
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        settings |= {f"{prefix}TLS__{role}__KEY": str(pair[0])}
+        settings |= {f"{prefix}TLS__{role}__CERT": str(pair[1])}
+    return settings
+
+
+def is_refused(port: int) -> bool:
+    """Whether a scheduler refuses who has no key."""
+    stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as plain:
+        try:
+            with stranger.wrap_socket(plain) as connection:
+                return not connection.recv(1)
+        except ssl.SSLError as error:
+            return "CERTIFICATE_REQUIRED" in str(error)
+
+
 @contextlib.contextmanager
 def cluster(place: Place, port: int, role: str) -> Iterator["subprocess.Popen[str]"]:
     """Run a dask scheduler, or a worker of one."""
     what = {
-        "scheduler": ["scheduler", "--port", str(port), "--no-dashboard", "--host", "127.0.0.1"],
-        "worker": ["worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-dashboard"],
+        "scheduler": ["scheduler", "--protocol", "tls", "--port", str(port), "--no-dashboard"],
+        "worker": ["worker", f"tls://127.0.0.1:{port}", "--nthreads", "1", "--no-dashboard"],
     }[role]
     with open(place.path / f"{role}.log", "a") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dask", *what],
+            [sys.executable, "-P", "-m", "dask", *what, "--host", "127.0.0.1"],
             stdout=log,
             stderr=log,
             text=True,
-            env=place.environment,
+            env=place.environment | secured(place),
             cwd=place.path,
         )
     try:
@@ -278,18 +335,23 @@ def cluster(place: Place, port: int, role: str) -> Iterator["subprocess.Popen[st
         process.wait(timeout=TIMEOUT)
 
 
-def test_a_scheduler_killed_and_restarted_costs_no_cell(place, undisturbed):
+def test_a_killed_worker_and_a_scheduler_killed_and_restarted_cost_no_cell(place, undisturbed):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place.prepare({3: "wait"})
-    address = f"tcp://127.0.0.1:{port}"
+    address = f"tls://127.0.0.1:{port}"
     with contextlib.ExitStack() as stack:
         scheduler = stack.enter_context(cluster(place, port, "scheduler"))
         stack.enter_context(cluster(place, port, "worker"))
-        process = place.start(place.file, "--out", place.store, "--scheduler", address)
+        process = place.start(
+            place.file, "--out", place.store, "--scheduler", address, **secured(place)
+        )
         _, child = place.waiting(3)
         until(lambda: len(place.done()) == 3)
+        assert is_refused(port)
+        with pytest.raises(ConfigError, match="no dask scheduler"):
+            ClusterPool(address)
         scheduler.kill()
         until(lambda: not alive(child))  # a worker without a scheduler ends
         stack.enter_context(cluster(place, port, "scheduler"))

@@ -83,8 +83,9 @@ class NgSpice(AbstractEngine):
         phases: Sequence[AbstractPhase | AbstractNudge],
     ) -> list[OperatingPoint]:
         """Find the operating point of every sample in every phase; see `AbstractEngine`."""
-        solver = _Solver(self, circuit, params, inputs, phases)
-        return solver.solve()
+        return Session.do(
+            lambda session: _Solver(self, session, circuit, params, inputs, phases).solve()
+        )
 
     def respond(
         self,
@@ -100,8 +101,11 @@ class NgSpice(AbstractEngine):
         sample whose response violates the linearised law of Kirchhoff is returned as NaN.
         """
         currents = np.asarray(currents, float)
-        solver = _Solver(self, circuit, params, inputs, [Free()])
-        free = solver.small_signal(currents)
+        free = Session.do(
+            lambda session: _Solver(self, session, circuit, params, inputs, [Free()]).small_signal(
+                currents
+            )
+        )
         changes = circuit.voltage_changes(free)
         arrays = {name: np.asarray(values) for name, values in params.items()}
         voltages = np.asarray(voltages)
@@ -145,6 +149,7 @@ class _Solver:
     def __init__(
         self,
         engine: NgSpice,
+        session: Session,
         circuit: Circuit,
         params: Mapping[str, Array],
         inputs: Float[Array, "batch input"],
@@ -155,7 +160,7 @@ class _Solver:
         self.engine, self.circuit, self.phases = engine, circuit, phases
         self.params = {name: np.asarray(values) for name, values in params.items()}
         self.inputs = np.asarray(inputs, float)
-        self.session = Session.get()
+        self.session = session
         self.deck = deck_of(circuit)
         self.folded: Folded = fold(circuit, self.params, self.inputs)
         self.conductances = np.array(

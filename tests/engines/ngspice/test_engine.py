@@ -348,7 +348,7 @@ def test_notes_of_stepping_are_no_errors(options, note, monkeypatch):
     layered = Layered((2,))
     circuit, params, inputs = layered.circuit(), layered.draw(1), layered.inputs(2, 3)
     (point,) = NgSpice(warm=False).settle(circuit, params, inputs, [Free()])
-    notes = [m for m in Session.get().messages() if note in m.lower()]
+    notes = [m for m in Session.do(Session.messages) if note in m.lower()]
     assert notes and all(m.startswith("stderr") for m in notes)
     assert point.converged.all()
     expected = layered.solve(params, inputs)
