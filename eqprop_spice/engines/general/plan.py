@@ -42,6 +42,11 @@ RESIDUAL_TOLERANCE = 1e-9
 """Largest violation of Kirchhoff's law, relative to the currents that meet in a node, of a sample
 that counts as converged. Solutions are usually at 1e-14."""
 
+VOLTAGE_FLOOR = 1e-4
+"""Drop [V] that every device counts with at least when a violation is measured, so that 1e-13 V at
+a node is always small enough: far from the sources of a long ladder all currents are below the
+rounding error of those near them."""
+
 STEPPING = (*(10.0**-k for k in range(2, 13)), 0.0)
 """Conductances across every branch [S] that a stubborn sample is led through: SPICE's gmin
 stepping."""
@@ -251,6 +256,24 @@ class GeneralPlan(AbstractPlan):
             *self._settle(_numpy(dict(params)), inputs, currents, 0.0, starts, traced=False)
         )
 
+    def violation(
+        self,
+        params: Mapping[str, np.ndarray],
+        voltages: Float[np.ndarray, "batch node"],
+        injected: Float[np.ndarray, "batch output"],
+    ) -> Float[np.ndarray, "batch free"]:
+        """Return how far Kirchhoff's law is violated, relative to the currents that meet in a node.
+
+        Args:
+            params: Conductances [S] by group name.
+            voltages: All node voltages [V].
+            injected: Current into each output [A], a spring's included.
+        """
+        excess = np.abs(self.circuit.residual(params, voltages, injected))
+        scale = self.circuit.current_scale(params, voltages, injected, voltage_floor=VOLTAGE_FLOOR)
+        ratio = excess / np.maximum(scale, np.finfo(float).tiny)
+        return np.where(np.isnan(ratio), np.inf, ratio)
+
     def jacobian(
         self, params: Mapping[str, Array], voltages: Float[np.ndarray, " node"]
     ) -> Float[np.ndarray, "free free"]:
@@ -294,10 +317,7 @@ class GeneralPlan(AbstractPlan):
             free, steps = _solve(problem, start)
             voltages = circuit.node_voltages(free, inputs)
             injected = currents - stiffness * circuit.outputs(voltages)
-            excess = np.abs(circuit.residual(params, voltages, injected))
-            scale = circuit.current_scale(params, voltages, injected)
-            ratio = excess / np.maximum(scale, np.finfo(float).tiny)
-        worst = np.where(np.isnan(ratio), np.inf, ratio)
+            worst = self.violation(params, voltages, injected)
         residual = worst.max(axis=1)
         converged: Bool[np.ndarray, " batch"] = residual <= RESIDUAL_TOLERANCE
         return (
