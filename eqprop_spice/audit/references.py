@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from eqprop_spice.audit.case import Case, Selection
-from eqprop_spice.circuits.groups import GROUND, Group
+from eqprop_spice.circuits.groups import Group
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.general.plan import GeneralPlan
 from eqprop_spice.engines.ngspice.engine import HELD_POINTS

@@ -19,7 +19,7 @@ from eqprop_spice.audit.references import (
 from eqprop_spice.audit.uniqueness import Uniqueness, find_operating_points
 from eqprop_spice.audit.variation import PhaseVariation, vary
 from eqprop_spice.audit.verdict import Cause, find_causes
-from eqprop_spice.circuits.groups import add_at
+from eqprop_spice.circuits.layouts import add_at
 from eqprop_spice.circuits.reciprocity import asymmetry
 from eqprop_spice.engines.general.plan import GeneralPlan
 from eqprop_spice.engines.native import Native

@@ -7,16 +7,8 @@ import numpy as np
 from jaxtyping import Int
 
 from eqprop_spice.circuits.circuit import Circuit, components
-from eqprop_spice.circuits.groups import (
-    GROUND,
-    Amplifiers,
-    Group,
-    Pairs,
-    Patches,
-    Product,
-    Shared,
-    Sources,
-)
+from eqprop_spice.circuits.groups import Amplifiers, Group, Sources
+from eqprop_spice.circuits.layouts import GROUND, Pairs, Patches, Product, Shared
 from eqprop_spice.devices.base import AbstractTwoTerminal
 from eqprop_spice.errors import NetlistError
 

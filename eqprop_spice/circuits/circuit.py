@@ -19,7 +19,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.circuits.groups import GROUND, Amplifiers, Group, Product, Sources, add_at
+from eqprop_spice.circuits.groups import Amplifiers, Group, Sources
+from eqprop_spice.circuits.layouts import GROUND, Product, add_at
 from eqprop_spice.errors import NetlistError
 
 CLAMP_GROUP = "_clamp"

@@ -9,7 +9,8 @@ import scipy.sparse.linalg
 from jaxtyping import Bool, Float
 
 from eqprop_spice.circuits.circuit import Circuit, components
-from eqprop_spice.circuits.groups import GROUND, Group
+from eqprop_spice.circuits.groups import Group
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.errors import NetlistError
 
 WEIGHT_TOLERANCE = 1e-9

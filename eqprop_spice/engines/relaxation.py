@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import Product, add_at
+from eqprop_spice.circuits.layouts import Product, add_at
 from eqprop_spice.devices.ideal import Ideal
 from eqprop_spice.settled import Relaxation
 

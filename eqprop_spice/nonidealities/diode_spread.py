@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from eqprop_spice.circuits.groups import Group, Pairs
+from eqprop_spice.circuits.groups import Group
+from eqprop_spice.circuits.layouts import Pairs
 from eqprop_spice.devices.diode import Shockley
 from eqprop_spice.nonidealities.base import (
     AbstractNonideality,

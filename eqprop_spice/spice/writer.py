@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.phases import AbstractPhase
 

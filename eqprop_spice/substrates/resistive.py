@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.circuits.power import absorbed_powers, co_contents
 from eqprop_spice.circuits.reciprocity import branch_weights, reciprocity_weights
 from eqprop_spice.engines.base import AbstractEngine

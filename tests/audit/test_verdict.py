@@ -9,7 +9,7 @@ import pytest
 from eqprop_spice.audit.case import Case
 from eqprop_spice.audit.report import OK, Audit, audit
 from eqprop_spice.circuits.builder import CircuitBuilder
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.constraints.box import Box
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.resistor import Resistor

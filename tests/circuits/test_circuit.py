@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from eqprop_spice.circuits.builder import CircuitBuilder
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.errors import NetlistError

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.circuits.reciprocity import WEIGHT_TOLERANCE
 from eqprop_spice.devices.ideal import Diode
 from eqprop_spice.engines.layered.blocks import Block, block_of

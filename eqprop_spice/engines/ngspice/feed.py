@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.phases import AbstractNudge, AbstractPhase
 from eqprop_spice.spice.session import Session
 from eqprop_spice.spice.writer import amplifier_cards, device_cards, number, printed

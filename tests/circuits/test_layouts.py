@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from eqprop_spice.circuits.groups import AbstractLayout, Pairs, Patches, Product, Shared, add_at
+from eqprop_spice.circuits.layouts import AbstractLayout, Pairs, Patches, Product, Shared, add_at
 
 ROUNDING = 1e-13
 """Sums of a dozen products of numbers of order 1, in another order."""
