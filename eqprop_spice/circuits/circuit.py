@@ -2,11 +2,9 @@
 
 Every node is one of three kinds. *Fixed* nodes are ground and those held by a voltage source.
 *Followers* are amplifier outputs, whose voltage is a gain times that of another node (plus an
-offset). All others
-are *free*: their voltages u are the unknowns, and every node voltage is $v = S u + b$. Kirchhoff's
-current law at the free nodes reads $f(u) = R^T i(v) - I = 0$, where $i$ are the currents that leave
-the nodes through two-terminal devices and R holds 1 for a free node and the reflection kappa for a
-follower, since an amplifier draws kappa times its output current at its input.
+offset). All others are *free*: their voltages u are the unknowns, and every node voltage is
+$v = S u + b$. Kirchhoff's current law at the free nodes reads $f(u) = R^T i(v) - I = 0$, where $i$
+are the currents that leave the nodes through two-terminal devices; `maps` says what S and R are.
 """
 
 import dataclasses
@@ -21,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.groups import Amplifiers, Group, Sources
 from eqprop_spice.circuits.layouts import GROUND, Product, add_at
+from eqprop_spice.circuits.maps import NodeMap, set_at, take_columns
 from eqprop_spice.errors import NetlistError
 
 CLAMP_GROUP = "_clamp"
@@ -182,31 +181,45 @@ class Circuit:
         batch = inputs.shape[0]
         parts = [xp.zeros((batch, 1))]
         for s in self.sources:
-            if len(s.nodes):
-                values = xp.where(s.columns >= 0, inputs[:, s.columns], 1.0) * s.scales
-                parts.append(values)
+            if not len(s.nodes):
+                continue
+            constant = np.where(s.columns < 0, s.scales, 0.0)
+            factors = np.where(s.columns >= 0, s.scales, 0.0)
+            values = xp.broadcast_to(xp.asarray(constant)[None, :], (batch, len(constant)))
+            if factors.any():
+                columns = take_columns(inputs, np.maximum(s.columns, 0))
+                if not (factors == 1.0).all():
+                    columns = columns * xp.asarray(factors)[None, :]
+                values = columns if not constant.any() else columns + values
+            parts.append(values)
         return xp.concatenate(parts, axis=1)
+
+    @functools.cached_property
+    def selection(self) -> NodeMap:
+        """S: followers have their gain times the voltage of the node they follow."""
+        links = tuple((a.inputs, a.outputs, a.gains) for a in self.amplifiers)
+        return NodeMap(self.num_nodes, self.free_nodes, links)
+
+    @functools.cached_property
+    def reflection(self) -> NodeMap:
+        """R: amplifiers draw their reflection times their output's current at their input."""
+        links = tuple((a.inputs, a.outputs, a.reflections) for a in self.amplifiers)
+        return NodeMap(self.num_nodes, self.free_nodes, links)
+
+    def known_voltages(self, inputs: Float[Array, "batch input"]) -> Float[Array, "batch node"]:
+        """Return b, the voltages of all nodes while the free ones are at zero [V]."""
+        xp = inputs.__array_namespace__()
+        known = xp.zeros((inputs.shape[0], self.num_nodes))
+        known = set_at(known, self.fixed_nodes, self.fixed_voltages(inputs))
+        for a in self.amplifiers:
+            known = set_at(known, a.outputs, a.gains * a.offsets)
+        return known
 
     def node_voltages(
         self, free: Float[Array, "batch free"], inputs: Float[Array, "batch input"]
     ) -> Float[Array, "batch node"]:
         """Return the voltages of all nodes from those of the free ones [V]."""
-        xp = free.__array_namespace__()
-        voltages = xp.zeros((free.shape[0], self.num_nodes))
-        voltages = _set_at(voltages, self.fixed_nodes, self.fixed_voltages(inputs))
-        voltages = _set_at(voltages, self.free_nodes, free)
-        for a in self.amplifiers:
-            driven = a.gains * (voltages[:, a.inputs] + a.offsets)
-            voltages = _set_at(voltages, a.outputs, driven)
-        return voltages
-
-    def voltage_changes(self, free: Float[Array, "batch free"]) -> Float[Array, "batch node"]:
-        """Return how all nodes move when the free nodes move and the sources do not [V]."""
-        xp = free.__array_namespace__()
-        changes = _set_at(xp.zeros((free.shape[0], self.num_nodes)), self.free_nodes, free)
-        for a in self.amplifiers:
-            changes = _set_at(changes, a.outputs, a.gains * changes[:, a.inputs])
-        return changes
+        return self.selection.spread(free) + self.known_voltages(inputs)
 
     def outputs(self, voltages: Float[Array, "batch node"]) -> Float[Array, "batch output"]:
         """Return the output voltages, positive minus negative node [V]."""
@@ -230,12 +243,6 @@ class Circuit:
                 total = add_at(total, two, -current)
         return total
 
-    def reflect(self, leaving: Float[Array, "batch node"]) -> Float[Array, "batch free"]:
-        """Return $R^T i$: add kappa times each amplifier's output current at its input [A]."""
-        for a in self.amplifiers:
-            leaving = add_at(leaving, a.inputs, a.reflections * leaving[:, a.outputs])
-        return leaving[:, self.free_nodes]
-
     def injected_currents(
         self, currents: Float[Array, "batch output"]
     ) -> Float[Array, "batch node"]:
@@ -258,7 +265,7 @@ class Circuit:
             injected: Current into each output [A], a spring's included.
         """
         leaving = self.leaving_currents(params, voltages) - self.injected_currents(injected)
-        return self.reflect(leaving)
+        return self.reflection.gather(leaving)
 
     def linearized_residual(
         self,
@@ -288,7 +295,7 @@ class Circuit:
                 current = slope * (changes[:, one] - changes[:, two])
                 total = add_at(total, one, current)
                 total = add_at(total, two, -current)
-        return self.reflect(total)
+        return self.reflection.gather(total)
 
     def current_scale(
         self,
@@ -330,17 +337,7 @@ class Circuit:
                 add_at(magnitude, two, current)
         add_at(magnitude, self.output_nodes[:, 0], np.abs(injected))
         add_at(magnitude, self.output_nodes[:, 1], np.abs(injected))
-        for a in self.amplifiers:
-            add_at(magnitude, a.inputs, np.abs(a.reflections) * magnitude[:, a.outputs])
-        return magnitude[:, self.free_nodes]
-
-
-def _set_at(array, indices, values):
-    """Return the array with columns replaced."""
-    if isinstance(array, np.ndarray):
-        array[:, indices] = values
-        return array
-    return array.at[:, indices].set(values)
+        return abs(self.reflection).gather(magnitude)
 
 
 def components(

@@ -106,12 +106,14 @@ class _AdjointSystem:
         self.moving = np.flatnonzero(~circuit.is_fixed)
         self.column = np.full(circuit.num_nodes, len(self.moving))
         self.column[self.moving] = np.arange(len(self.moving))
-        self.free = self.column[circuit.free_nodes]
+        columns = self.column, len(self.moving) + 1
+        self.selection = circuit.selection.renumbered(*columns)
+        self.reflection = circuit.reflection.renumbered(*columns)
         self.slopes, closed = self._branches(voltages)
         self.blocks, self.to_fixed = self._blocks(params)
         diagonal = self._diagonal()
         # What a closed ideal diode holds does not move.
-        held = self._collect(closed) > 0.0
+        held = self.selection.gather(closed) > 0.0
         self.inverse_diagonal = self.xp.where(held, 0.0, 1.0 / diagonal)
 
     def _nothing(self, batch: int) -> Float[Array, "batch column"]:
@@ -158,40 +160,19 @@ class _AdjointSystem:
         for one, two, slope in self.slopes:
             wide = total + self._nothing(len(slope))
             total = add_at(add_at(wide, one, slope), two, slope)
-        for a in self.circuit.amplifiers:
-            outputs = total[:, self.column[a.outputs]]
-            total = add_at(total, self.column[a.inputs], a.gains * a.reflections * outputs)
-        return total[:, self.free]
-
-    def _collect(self, nodes: Float[Array, "batch column"]) -> Float[Array, "batch free"]:
-        r"""Return $S^T$ times a value per node."""
-        for a in self.circuit.amplifiers:
-            outputs = nodes[:, self.column[a.outputs]]
-            nodes = add_at(nodes, self.column[a.inputs], a.gains * outputs)
-        return nodes[:, self.free]
-
-    def _spread(self, multipliers: Float[Array, "batch free"]) -> Float[Array, "batch column"]:
-        r"""Return $R \lambda$."""
-        nodes = add_at(self._nothing(len(multipliers)), self.free, multipliers)
-        for a in self.circuit.amplifiers:
-            inputs = nodes[:, self.column[a.inputs]]
-            nodes = add_at(nodes, self.column[a.outputs], a.reflections * inputs)
-        return nodes
+        return (self.selection * self.reflection).gather(total)
 
     def gather(self, nodes: Float[Array, "batch node"]) -> Float[Array, "batch free"]:
         r"""Return $S^T$ times a value per node of the circuit."""
-        values = nodes[:, self.moving]
-        return self._collect(add_at(self._nothing(len(nodes)), np.arange(len(self.moving)), values))
+        return self.circuit.selection.gather(nodes)
 
     def expand(self, multipliers: Float[Array, "batch free"]) -> Float[Array, "batch node"]:
         r"""Return $\mu = R \lambda$ of every node of the circuit."""
-        nodes = self._spread(multipliers)[:, : len(self.moving)]
-        everything = self.xp.zeros((len(multipliers), self.circuit.num_nodes))
-        return add_at(everything, self.moving, nodes)
+        return self.circuit.reflection.spread(multipliers)
 
     def apply(self, multipliers: Float[Array, "batch free"]) -> Float[Array, "batch free"]:
         r"""Return $J^T \lambda$, the conductance of closed ideal diodes left out."""
-        nodes = self._spread(multipliers)
+        nodes = self.reflection.spread(multipliers)
         total = self.to_fixed * nodes
         for layout, g in self.blocks:
             first, second = layout.linear_currents(nodes, g)
@@ -199,4 +180,4 @@ class _AdjointSystem:
         for one, two, slope in self.slopes:
             current = slope * (nodes[:, one] - nodes[:, two])
             total = add_at(add_at(total, one, current), two, -current)
-        return self._collect(total)
+        return self.selection.gather(total)

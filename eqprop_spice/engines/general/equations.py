@@ -57,28 +57,10 @@ def _entries(rows, columns, values, shape) -> scipy.sparse.csr_array:
     )
 
 
-def _node_map(circuit: Circuit, *, reflections: bool) -> scipy.sparse.csr_array:
-    """Return S, or R with reflections in place of gains."""
-    count = len(circuit.free_nodes)
-    position = np.full(circuit.num_nodes, -1)
-    position[circuit.free_nodes] = np.arange(count)
-    rows = [circuit.free_nodes, *(a.outputs for a in circuit.amplifiers)]
-    columns = [np.arange(count), *(position[a.inputs] for a in circuit.amplifiers)]
-    factors = [a.reflections if reflections else a.gains for a in circuit.amplifiers]
-    values = [np.ones(count), *factors]
-    return _entries(
-        np.concatenate(rows),
-        np.concatenate(columns),
-        np.concatenate(values),
-        (circuit.num_nodes, count),
-    )
-
-
 @functools.lru_cache(maxsize=64)
 def structure_of(circuit: Circuit) -> Structure:
     """Return the structure of a circuit's equations."""
-    selection = _node_map(circuit, reflections=False)
-    reflection = _node_map(circuit, reflections=True)
+    selection, reflection = circuit.selection.matrix, circuit.reflection.matrix
     branches = circuit.nonlinear_groups
     ends = [g.layout.pairs() for g in branches]
     first = np.concatenate([np.zeros(0, int), *(e[0] for e in ends)])

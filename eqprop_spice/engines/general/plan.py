@@ -97,13 +97,10 @@ class _Problem:
         currents, stiffness = load
         self.structure = structure_of(circuit)
         self.system = _system(circuit, params, stiffness, traced=traced)
-        known = np.zeros((len(inputs), circuit.num_nodes))
-        known[:, circuit.fixed_nodes] = circuit.fixed_voltages(inputs)
-        for a in circuit.amplifiers:
-            known[:, a.outputs] = a.gains * a.offsets
+        known = circuit.known_voltages(inputs)
         conductances = conductance_matrix(circuit, params, stiffness)
         leaving = (conductances @ known.T).T - circuit.injected_currents(currents)
-        self.right = -(self.structure.reflection.T @ leaving.T).T
+        self.right = -circuit.reflection.gather(leaving)
         self.offsets = (self.structure.incidence.T @ known.T).T
         self.sizes = [g.num_instances for g in self.structure.branches]
 
@@ -347,8 +344,7 @@ class GeneralPlan(AbstractPlan):
             reduced = system.reduce(injected, transposed=transposed)
             kept = system.solve(slopes, reduced, transposed=transposed)
             free = system.expand(kept, injected, transposed=transposed)
-            nodes = structure.reflection if transposed else structure.selection
-            return (nodes @ free.T).T
+            return (self.circuit.reflection if transposed else self.circuit.selection).spread(free)
 
         shape = jax.ShapeDtypeStruct(voltages.shape, jnp.float64)
         return self._call(solve, shape, (dict(params), voltages, right))

@@ -102,7 +102,7 @@ class NgSpice(AbstractEngine):
         currents = np.asarray(currents, float)
         solver = _Solver(self, circuit, params, inputs, [Free()])
         free = solver.small_signal(currents)
-        changes = circuit.voltage_changes(free)
+        changes = circuit.selection.spread(free)
         arrays = {name: np.asarray(values) for name, values in params.items()}
         voltages = np.asarray(voltages)
         residual = circuit.linearized_residual(arrays, voltages, changes, currents)
