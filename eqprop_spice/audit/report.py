@@ -19,7 +19,7 @@ from eqprop_spice.audit.references import (
 from eqprop_spice.audit.uniqueness import Uniqueness, find_operating_points
 from eqprop_spice.audit.variation import PhaseVariation, vary
 from eqprop_spice.audit.verdict import Cause, find_causes
-from eqprop_spice.circuits.layouts import add_at
+from eqprop_spice.circuits.maps import sum_at
 from eqprop_spice.circuits.reciprocity import asymmetry
 from eqprop_spice.engines.general.plan import GeneralPlan
 from eqprop_spice.engines.native import Native
@@ -313,10 +313,7 @@ def diode_share(case: Case, point: OperatingPoint) -> float | None:
     linear = circuit.node_conductances(case.params)
     nonlinear = np.zeros(voltages.shape)
     for group in circuit.nonlinear_groups:
-        one, two = group.layout.pairs()
-        slope = group.device.conductance(voltages[:, one] - voltages[:, two])
-        for node in (one, two):
-            add_at(nonlinear, node, slope)
+        sum_at(nonlinear, group.own_conductances(case.params, voltages))
     free = circuit.free_nodes
     if not nonlinear[:, free].any():
         return None

@@ -101,7 +101,7 @@ def _vary_phase(case: Case, engine: AbstractEngine, phase: AbstractPhase) -> Pha
     here = quantities(case.params)
     slopes = derivatives(quantities, case.params, case.selection)
     voltages = settle(case.params)
-    layouts = {g.name: g.layout for g in circuit.trainable_groups}
+    layouts = {g.name: g.sides for g in circuit.trainable_groups}
     squares = {k: q.voltage_drop_product(voltages, voltages) for k, q in layouts.items()}
     explicit = {
         k: 0.5 * q.voltage_drop_product(voltages, voltages, weights[k]) for k, q in layouts.items()

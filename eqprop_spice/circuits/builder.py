@@ -34,6 +34,15 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+def _stems(name: str) -> list[str]:
+    """Return what is left of a name without its last number, its last two, and so on."""
+    stems = []
+    while match := re.fullmatch(r"(.+)_\d+", name):
+        name = match[1]
+        stems.append(name)
+    return stems
+
+
 class CircuitBuilder:
     """Collects nodes and devices, and checks them once they are a circuit."""
 
@@ -45,6 +54,7 @@ class CircuitBuilder:
         self._amplifiers: list[Amplifiers] = []
         self._groups: list[Group] = []
         self._names: set[str] = set()
+        self._numbered: dict[str, str] = {}
 
     def add_node(self, name: str) -> int:
         """Add a node and return its index."""
@@ -67,14 +77,18 @@ class CircuitBuilder:
         check_name(name, "group")
         if name in self._names:
             raise NetlistError(f"Group '{name}' exists already; group names are unique.")
-        for other in self._names:
-            short, long = sorted((name, other), key=len)
-            if re.fullmatch(rf"{short}(_\d+)+", long):
-                raise NetlistError(
-                    f"Groups '{short}' and '{long}' could give two devices one name, since a "
-                    f"device is named by its group and its number; rename '{long}'."
-                )
+        stems = _stems(name)
+        clash = next(((stem, name) for stem in stems if stem in self._names), None)
+        if name in self._numbered:
+            clash = name, self._numbered[name]
+        if clash is not None:
+            short, long = clash
+            raise NetlistError(
+                f"Groups '{short}' and '{long}' could give two devices one name, since a "
+                f"device is named by its group and its number; rename '{long}'."
+            )
         self._names.add(name)
+        self._numbered.update(dict.fromkeys(stems, name))
         return name
 
     def add_inputs(

@@ -9,7 +9,8 @@ are the currents that leave the nodes through two-terminal devices; `maps` says 
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -17,9 +18,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.circuits.groups import Amplifiers, Group, Sources
+from eqprop_spice.circuits.groups import Amplifiers, AtNodes, Group, Sources
 from eqprop_spice.circuits.layouts import GROUND, Product, add_at
-from eqprop_spice.circuits.maps import NodeMap, set_at, take_columns
+from eqprop_spice.circuits.maps import NodeMap, set_at, sum_at, take_columns
 from eqprop_spice.errors import NetlistError
 
 CLAMP_GROUP = "_clamp"
@@ -34,7 +35,7 @@ class Circuit:
         node_names: Name of every node; node 0 is ground.
         sources: Voltage sources by group.
         amplifiers: Bidirectional amplifiers by group.
-        groups: Two-terminal devices by group.
+        groups: All other devices by group.
         output_nodes: Positive and negative node of every output, `output 2`.
         num_inputs: Length of an input vector.
     """
@@ -115,13 +116,11 @@ class Circuit:
 
     def node_conductances(self, params: Mapping[str, Array]) -> Float[np.ndarray, " node"]:
         """Return the sum of the conductances of all resistors at every node [S]."""
-        total = np.zeros(self.num_nodes)
+        params = {name: np.asarray(values, float) for name, values in params.items()}
+        at_rest, total = np.zeros((1, self.num_nodes)), np.zeros((1, self.num_nodes))
         for group in self.linear_groups:
-            wiring = group.layout.wiring
-            sums = wiring.conductance_sums(np.asarray(group.conductances(params), float))
-            add_at(total, wiring.first, sums[0])
-            add_at(total, wiring.second, sums[1])
-        return total
+            sum_at(total, group.own_conductances(params, at_rest))
+        return total[0]
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each group's conductances [S] by group name."""
@@ -230,18 +229,11 @@ class Circuit:
     ) -> Float[Array, "batch node"]:
         """Return the current that leaves each node through two-terminal devices [A]."""
         total = voltages.__array_namespace__().zeros(voltages.shape)
-        for group in self.groups:
-            layout = group.layout
-            if group.device.trainable:
-                first, second = layout.linear_currents(voltages, params[group.name])
-                total = add_at(total, layout.first, first)
-                total = add_at(total, layout.second, second)
-            else:
-                one, two = layout.pairs()
-                current = group.device.current(voltages[:, one] - voltages[:, two])
-                total = add_at(total, one, current)
-                total = add_at(total, two, -current)
-        return total
+        return sum_at(total, self._parts(lambda group: group.currents(params, voltages)))
+
+    def _parts(self, of: Callable[[Group], AtNodes]) -> AtNodes:
+        """Yield what a method of the groups yields, group after group."""
+        return itertools.chain.from_iterable(map(of, self.groups))
 
     def injected_currents(
         self, currents: Float[Array, "batch output"]
@@ -282,20 +274,8 @@ class Circuit:
             changes: Small change of all node voltages [V].
             injected: Small current into each output [A].
         """
-        total = -self.injected_currents(injected)
-        for group in self.groups:
-            layout = group.layout
-            if group.device.trainable:
-                first, second = layout.linear_currents(changes, params[group.name])
-                total = add_at(total, layout.first, first)
-                total = add_at(total, layout.second, second)
-            else:
-                one, two = layout.pairs()
-                slope = group.device.conductance(voltages[:, one] - voltages[:, two])
-                current = slope * (changes[:, one] - changes[:, two])
-                total = add_at(total, one, current)
-                total = add_at(total, two, -current)
-        return self.reflection.gather(total)
+        changed = self._parts(lambda group: group.current_changes(params, voltages, changes))
+        return self.reflection.gather(sum_at(-self.injected_currents(injected), changed))
 
     def current_scale(
         self,
@@ -316,25 +296,8 @@ class Circuit:
             voltage_floor: Drop that every device counts with at least [V], so that a circuit at
                 rest has a scale too.
         """
-        magnitude = np.zeros(voltages.shape)
-        for group in self.groups:
-            layout = group.layout.wiring
-            if group.device.linear:
-                # g (|a| + |b|) per branch is 2 g |a|, less what flows from |a| to |b|.
-                g = np.asarray(group.conductances(params))
-                size = np.abs(voltages)
-                ends = (layout.first, layout.second)
-                flows, sums = layout.linear_currents(size, g), layout.conductance_sums(g)
-                for nodes, flow, total in zip(ends, flows, sums, strict=True):
-                    most = (2.0 * size[:, nodes] + voltage_floor) * total - flow
-                    add_at(magnitude, nodes, most)
-            else:
-                one, two = layout.pairs()
-                drop = voltages[:, one] - voltages[:, two]
-                current = np.abs(group.device.current(drop))
-                current += voltage_floor * group.device.conductance(drop)
-                add_at(magnitude, one, current)
-                add_at(magnitude, two, current)
+        bounds = self._parts(lambda group: group.current_bounds(params, voltages, voltage_floor))
+        magnitude = sum_at(np.zeros(voltages.shape), bounds)
         add_at(magnitude, self.output_nodes[:, 0], np.abs(injected))
         add_at(magnitude, self.output_nodes[:, 1], np.abs(injected))
         return abs(self.reflection).gather(magnitude)
@@ -346,7 +309,7 @@ def components(
     through_fixed: bool,
     conducting: Mapping[str, Bool[np.ndarray, "..."]] | None = None,
 ) -> Int[np.ndarray, " node"]:
-    """Label the nodes by connected component of the two-terminal devices.
+    """Label the nodes by connected component of what direct currents flow through.
 
     Args:
         circuit: The circuit.
@@ -366,11 +329,11 @@ def components(
                 edges.append((np.full(len(second), first[0]), second))
                 edges.append((first, np.full(len(first), second[0])))
         else:
-            one, two = layout.pairs()
-            keep = ~(skip[one] | skip[two])
-            if mask is not None:
-                keep &= layout.instance_values(mask).ravel()
-            edges.append((one[keep], two[keep]))
+            for one, two in group.paths:
+                keep = ~(skip[one] | skip[two])
+                if mask is not None:
+                    keep &= layout.instance_values(mask).ravel()
+                edges.append((one[keep], two[keep]))
     one = np.concatenate([e[0] for e in edges]) if edges else np.zeros(0, int)
     two = np.concatenate([e[1] for e in edges]) if edges else np.zeros(0, int)
     graph = coo_array((np.ones(len(one)), (one, two)), shape=(circuit.num_nodes,) * 2)

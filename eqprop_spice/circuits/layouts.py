@@ -1,8 +1,8 @@
 """Where the instances of a group of devices sit, and how their currents are summed.
 
-A layout says which nodes each instance of a device connects, and which parameter it has. In
-`Product`, `Pairs` and `Patches` every instance has a parameter of its own; in `Shared` several have
-the same one, so that its derivative is the sum over them.
+A layout says which nodes each instance of a device connects, and which parameter it has. In all but
+`Shared` every instance has a parameter of its own; there several have the same one, so that its
+derivative is the sum over them.
 """
 
 import dataclasses
@@ -37,14 +37,7 @@ class AbstractLayout:
     """Which nodes the instances of a device connect, and which parameter each has.
 
     Unless a layout says otherwise, every instance has a parameter of its own.
-
-    Attributes:
-        first: Nodes of the instances' first terminals, each as often as currents are summed for it.
-        second: Nodes of their second terminals.
     """
-
-    first: Int[np.ndarray, " first"]
-    second: Int[np.ndarray, " second"]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -56,9 +49,14 @@ class AbstractLayout:
         """The same instances with a parameter each; its shape is that of all instances."""
         return self
 
-    def pairs(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
-        """Return both nodes of every instance, in the order of `wiring`'s raveled parameters."""
+    def terminals(self) -> tuple[Int[np.ndarray, " instance"], ...]:
+        """Return every terminal's node of each instance, as `wiring`'s raveled parameters go."""
         raise NotImplementedError
+
+    def pairs(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
+        """Return both nodes of every instance of a device with two terminals."""
+        first, second = self.terminals()
+        return first, second
 
     def instance_names(self) -> list[str]:
         """Return the suffix of every instance's name."""
@@ -75,6 +73,24 @@ class AbstractLayout:
     def instances_of(self, position: int) -> list[int]:
         """Return which instances have a parameter, given its position in the raveled array."""
         return [position]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AbstractTwoSided(AbstractLayout):
+    """A layout of devices with two terminals, whose currents are summed on either side.
+
+    Attributes:
+        first: Nodes of the instances' first terminals, each as often as currents are summed for it.
+        second: Nodes of their second terminals.
+    """
+
+    first: Int[np.ndarray, " first"]
+    second: Int[np.ndarray, " second"]
+
+    @property
+    def wiring(self) -> "AbstractTwoSided":
+        """The same instances with a parameter each; its shape is that of all instances."""
+        return self
 
     def linear_currents(self, v: Float[Array, "batch node"], g: Array) -> tuple[Array, Array]:
         """Return `(current out of first, current out of second)` of conductances g, by GEMM."""
@@ -103,7 +119,7 @@ class AbstractLayout:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Product(AbstractLayout):
+class Product(AbstractTwoSided):
     """All pairs of two lists of nodes: a dense block, instances `[first, second]`."""
 
     @property
@@ -111,7 +127,7 @@ class Product(AbstractLayout):
         """Number of instances along each axis."""
         return (len(self.first), len(self.second))
 
-    def pairs(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
+    def terminals(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
         """Return both nodes of every instance, in the order of the raveled parameters."""
         return (
             np.repeat(self.first, len(self.second)),
@@ -148,7 +164,7 @@ class Product(AbstractLayout):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Pairs(AbstractLayout):
+class Pairs(AbstractTwoSided):
     """One pair of nodes per instance, instances `[instance]`."""
 
     @property
@@ -156,7 +172,7 @@ class Pairs(AbstractLayout):
         """Number of instances."""
         return (len(self.first),)
 
-    def pairs(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
+    def terminals(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
         """Return both nodes of every instance."""
         return self.first, self.second
 
@@ -177,7 +193,7 @@ class Pairs(AbstractLayout):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Patches(AbstractLayout):
+class Patches(AbstractTwoSided):
     """Dense blocks side by side, instances `[row, column, patch]`.
 
     In each patch every row connects to every column. `first` holds the nodes `[row, patch]`,
@@ -195,7 +211,7 @@ class Patches(AbstractLayout):
         sizes = (len(nodes) // self.num_patches for nodes in (self.first, self.second))
         return (*sizes, self.num_patches)
 
-    def pairs(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
+    def terminals(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
         """Return both nodes of every instance, in the order of the raveled parameters."""
         first = self.first.reshape(-1, 1, self.num_patches)
         second = self.second.reshape(1, -1, self.num_patches)
@@ -239,7 +255,7 @@ class Patches(AbstractLayout):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Shared(AbstractLayout):
+class Shared(AbstractTwoSided):
     """Patches that all have the same parameters, `[row, column]`: the kernel of a convolution.
 
     Attributes:
@@ -258,9 +274,9 @@ class Shared(AbstractLayout):
         """Number of parameters along each axis."""
         return self.wiring.shape[:2]
 
-    def pairs(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
+    def terminals(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
         """Return both nodes of every instance, patch by patch of the first parameter first."""
-        return self.wiring.pairs()
+        return self.wiring.terminals()
 
     def instance_values(self, parameters):
         """Return the parameter of every instance, `[row, column, patch]`."""
@@ -289,3 +305,23 @@ class Shared(AbstractLayout):
         A parameter acts through all its instances: each is weighted, then they are summed.
         """
         return self.wiring.voltage_drop_product(mean, change, weights, still).sum(2)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tuples(AbstractLayout):
+    """One node per terminal and instance, for devices with any number of terminals.
+
+    Attributes:
+        nodes: The nodes.
+    """
+
+    nodes: Int[np.ndarray, "terminal instance"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of instances."""
+        return self.nodes.shape[1:]
+
+    def terminals(self) -> tuple[Int[np.ndarray, " instance"], ...]:
+        """Return every terminal's node of each instance."""
+        return tuple(self.nodes)

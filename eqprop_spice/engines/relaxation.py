@@ -19,7 +19,6 @@ from jaxtyping import Bool, Float
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.layouts import Product, add_at
-from eqprop_spice.devices.ideal import Ideal
 from eqprop_spice.settled import Relaxation
 
 
@@ -47,9 +46,10 @@ def even_nodes(circuit: Circuit) -> Bool[np.ndarray, " free"]:
                 reached[second] |= frontier[first].any()
                 reached[first] |= frontier[second].any()
             else:
-                one, two = (owner[nodes] for nodes in layout.pairs())
-                reached[two[frontier[one]]] = True
-                reached[one[frontier[two]]] = True
+                for ends in group.paths:
+                    one, two = (owner[nodes] for nodes in ends)
+                    reached[two[frontier[one]]] = True
+                    reached[one[frontier[two]]] = True
         frontier = reached & (distance < 0)
         steps += 1
     return distance[circuit.free_nodes] % 2 == 0
@@ -93,7 +93,7 @@ def truncated_multipliers(
 
 
 class _AdjointSystem:
-    r"""$J^T = S^T L R$ at operating points, with the symmetric L of the linearized branches.
+    r"""$J^T = S^T L^T R$ at operating points, with the slopes L of all branches.
 
     Arrays over nodes hold those that move, and a last column for all that sources hold.
     """
@@ -109,9 +109,9 @@ class _AdjointSystem:
         columns = self.column, len(self.moving) + 1
         self.selection = circuit.selection.renumbered(*columns)
         self.reflection = circuit.reflection.renumbered(*columns)
-        self.slopes, closed = self._branches(voltages)
+        self.branches, closed = self._branches(params, voltages)
         self.blocks, self.to_fixed = self._blocks(params)
-        diagonal = self._diagonal()
+        diagonal = self._diagonal(params, voltages)
         # What a closed ideal diode holds does not move.
         held = self.selection.gather(closed) > 0.0
         self.inverse_diagonal = self.xp.where(held, 0.0, 1.0 / diagonal)
@@ -119,25 +119,24 @@ class _AdjointSystem:
     def _nothing(self, batch: int) -> Float[Array, "batch column"]:
         return self.xp.zeros((batch, len(self.moving) + 1))
 
-    def _branches(self, voltages: Array) -> tuple[list[tuple], Array]:
-        """Return the nonlinear branches' conductances [S], and at which nodes one is closed."""
-        slopes, closed = [], self._nothing(len(voltages))
+    def _branches(self, params: Mapping[str, Array], voltages: Array) -> tuple[list[tuple], Array]:
+        """Return ports and slopes [S] of nonlinear groups, and at which nodes one is closed."""
+        branches, closed = [], self._nothing(len(voltages))
         for group in self.circuit.nonlinear_groups:
-            one, two = group.layout.pairs()
-            drop = voltages[:, one] - voltages[:, two]
-            ends = self.column[one], self.column[two]
-            if isinstance(group.device, Ideal):
-                for columns in ends:
-                    closed = add_at(closed, columns, 1.0 * (drop >= 0.0))
+            ports = [(self.column[one], self.column[two]) for one, two in group.ports]
+            drops = group.drops(voltages)
+            if group.device.is_switch:
+                for columns in ports[0]:
+                    closed = add_at(closed, columns, 1.0 * (drops[0] >= 0.0))
             else:
-                slopes.append((*ends, group.device.conductance(drop)))
-        return slopes, closed
+                branches.append((ports, group.law(params).slopes(*drops)))
+        return branches, closed
 
     def _blocks(self, params: Mapping[str, Array]) -> tuple[list[tuple], Array]:
         """Return the resistors between nodes that move, and each node's conductance to others."""
         blocks, to_fixed = [], self._nothing(1)[0]
         for group in self.circuit.linear_groups:
-            layout, g = group.layout.wiring, group.conductances(params)
+            layout, g = group.sides.wiring, group.conductances(params)
             first, second = self.column[layout.first], self.column[layout.second]
             if isinstance(layout, Product):
                 # Of a dense block that sources drive, only the sums matter.
@@ -149,7 +148,7 @@ class _AdjointSystem:
             blocks.append((dataclasses.replace(layout, first=first, second=second), g))
         return blocks, to_fixed
 
-    def _diagonal(self) -> Float[Array, "batch free"]:
+    def _diagonal(self, params: Mapping[str, Array], voltages: Array) -> Float[Array, "batch free"]:
         """Return the conductance that each free node sees, through its amplifiers too [S]."""
         total = self.to_fixed + 0.0
         for layout, g in self.blocks:
@@ -157,9 +156,10 @@ class _AdjointSystem:
             for columns, part in zip((layout.first, layout.second), sums, strict=True):
                 total = add_at(total, columns, part)
         total = total[None, :]
-        for one, two, slope in self.slopes:
-            wide = total + self._nothing(len(slope))
-            total = add_at(add_at(wide, one, slope), two, slope)
+        for group in self.circuit.nonlinear_groups:
+            total = total + self._nothing(len(voltages))
+            for nodes, slope in group.own_conductances(params, voltages):
+                total = add_at(total, self.column[nodes], slope)
         return (self.selection * self.reflection).gather(total)
 
     def gather(self, nodes: Float[Array, "batch node"]) -> Float[Array, "batch free"]:
@@ -177,7 +177,10 @@ class _AdjointSystem:
         for layout, g in self.blocks:
             first, second = layout.linear_currents(nodes, g)
             total = add_at(add_at(total, layout.first, first), layout.second, second)
-        for one, two, slope in self.slopes:
-            current = slope * (nodes[:, one] - nodes[:, two])
-            total = add_at(add_at(total, one, current), two, -current)
+        for ports, slopes in self.branches:
+            # Transposed: what the drop of one port draws at another, it now draws the other way.
+            for (one, two), row in zip(ports, slopes, strict=True):
+                across = nodes[:, one] - nodes[:, two]
+                for (plus, minus), slope in zip(ports, row, strict=True):
+                    total = add_at(add_at(total, plus, slope * across), minus, -slope * across)
         return self.selection.gather(total)

@@ -316,7 +316,7 @@ class ResistiveNetwork(AbstractSubstrate):
         # Sources hold their nodes, but noise may read them moved.
         still = None if self.random else self.circuit.is_fixed
         return {
-            group.name: group.layout.voltage_drop_product(
+            group.name: group.sides.voltage_drop_product(
                 mean, change, weights.get(group.name, 1.0) / share, still
             )
             for group in self.circuit.trainable_groups

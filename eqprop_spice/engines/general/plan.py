@@ -18,7 +18,6 @@ from threadpoolctl import threadpool_limits
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.ideal_diodes import has_ideal_diodes
-from eqprop_spice.devices.diode import Shockley
 from eqprop_spice.engines.general.equations import (
     DENSE_LIMIT,
     DenseSystem,
@@ -50,27 +49,6 @@ rounding error of those near them."""
 STEPPING = (*(10.0**-k for k in range(2, 13)), 0.0)
 """Conductances across every branch [S] that a stubborn sample is led through: SPICE's gmin
 stepping."""
-
-
-def _limit(device, new, old):
-    r"""Limit a junction's voltage step [V] as SPICE does.
-
-    A step up of a forward-biased junction is taken in its current:
-    $\hat d \leftarrow \hat d + n \ln(1 + \Delta d / n)$ with $n = N v_T$.
-
-    References:
-        Nagel (1975), SPICE2, UCB/ERL M520, section 3.3; ngspice's DEVpnjlim.
-    """
-    if not isinstance(device, Shockley):
-        return new
-    nvt = device.emission_voltage
-    critical = nvt * np.log(nvt / (np.sqrt(2.0) * device.saturation_current))
-    jump = (new > critical) & (np.abs(new - old) > 2.0 * nvt)
-    growth = np.maximum(1.0 + (new - old) / nvt, 0.0)
-    with np.errstate(divide="ignore"):
-        climbing = np.where(growth > 0.0, old + nvt * np.log(growth), critical)
-    starting = nvt * np.log(np.maximum(new, nvt) / nvt)
-    return np.where(jump, np.where(old > 0.0, climbing, starting), new)
 
 
 class _Problem:
@@ -112,8 +90,8 @@ class _Problem:
         """Return current [A] and conductance [S] of every branch, and of `extra` across it."""
         parts = self.split(drops)
         devices = [g.device for g in self.structure.branches]
-        currents = [d.current(p) for d, p in zip(devices, parts, strict=True)]
-        slopes = [d.conductance(p) for d, p in zip(devices, parts, strict=True)]
+        currents = [d.currents(p)[0] for d, p in zip(devices, parts, strict=True)]
+        slopes = [d.slopes(p)[0][0] for d, p in zip(devices, parts, strict=True)]
         nothing = np.zeros((len(drops), 0))
         return (
             np.concatenate([nothing, *currents], axis=1) + extra * drops,
@@ -124,7 +102,9 @@ class _Problem:
         """Return the voltages to linearize the branches at next [V]."""
         groups = zip(self.structure.branches, self.split(new), self.split(old), strict=True)
         nothing = np.zeros((len(new), 0))
-        return np.concatenate([nothing, *(_limit(g.device, a, b) for g, a, b in groups)], axis=1)
+        return np.concatenate(
+            [nothing, *(g.device.limit_step([a], [b])[0] for g, a, b in groups)], axis=1
+        )
 
 
 def _system(circuit: Circuit, params, stiffness: float, *, traced: bool):
@@ -356,8 +336,7 @@ def _branch_conductances(
     """Return the small-signal conductance of every nonlinear branch [S]."""
     parts = [np.zeros((len(voltages), 0))]
     for group in structure.branches:
-        one, two = group.layout.pairs()
-        parts.append(group.device.conductance(voltages[:, one] - voltages[:, two]))
+        parts.append(group.device.slopes(*group.drops(voltages))[0][0])
     return np.concatenate(parts, axis=1)
 
 

@@ -39,11 +39,11 @@ def deck_of(circuit: Circuit) -> Deck:
     names = circuit.node_names
     resistor_fed = [
         layout.second[~circuit.is_fixed[layout.second]]
-        for layout in (g.layout for g in circuit.linear_groups)
+        for layout in (g.sides for g in circuit.linear_groups)
         if circuit.is_fixed[layout.first].any()
     ] + [
         layout.first[~circuit.is_fixed[layout.first]]
-        for layout in (g.layout for g in circuit.linear_groups)
+        for layout in (g.sides for g in circuit.linear_groups)
         if circuit.is_fixed[layout.second].any()
     ]
     outputs = circuit.clamped_nodes[~circuit.is_fixed[circuit.clamped_nodes]]
@@ -53,7 +53,7 @@ def deck_of(circuit: Circuit) -> Deck:
     touched = {
         int(node)
         for group in circuit.nonlinear_groups
-        for nodes in (group.layout.first, group.layout.second)
+        for nodes in group.layout.terminals()
         for node in nodes
     }
     for group in circuit.sources:
