@@ -1,15 +1,16 @@
 """Circuits under construction: nodes and devices are collected by name, then checked as a whole."""
 
+import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
 
 from eqprop_spice.circuits.circuit import Circuit, components
 from eqprop_spice.circuits.groups import Amplifiers, Group, Sources
-from eqprop_spice.circuits.layouts import GROUND, Pairs, Patches, Product, Shared
-from eqprop_spice.devices.base import AbstractTwoTerminal
+from eqprop_spice.circuits.layouts import GROUND, Pairs, Patches, Product, Shared, Tuples
+from eqprop_spice.devices.base import AbstractDevice, AbstractTwoTerminal
 from eqprop_spice.errors import NetlistError
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
@@ -144,10 +145,47 @@ class CircuitBuilder:
         second: np.ndarray | Sequence[int],
     ) -> None:
         """Connect `first[i]` to `second[i]`."""
-        layout = Pairs(np.asarray(first, int), np.asarray(second, int))
-        if len(layout.first) != len(layout.second):
+        self.add_devices(name, device, [first, second])
+
+    def add_devices(
+        self,
+        name: str,
+        device: AbstractDevice,
+        nodes: Sequence[np.ndarray | Sequence[int]],
+        *,
+        values: Mapping[str, Sequence[float] | np.ndarray] | None = None,
+    ) -> None:
+        """Add like devices with any number of terminals.
+
+        Args:
+            name: Name of the group.
+            device: The device law.
+            nodes: For every terminal of the device, its node in each instance.
+            values: By field of the device, what differs: one number per instance.
+        """
+        terminals = [np.asarray(ends, int) for ends in nodes]
+        if len(terminals) != len(device.terminals):
+            raise NetlistError(
+                f"Group '{name}' has {len(terminals)} lists of nodes, but a {type(device).__name__}"
+                f" has the terminals {', '.join(device.terminals)}."
+            )
+        if len({len(ends) for ends in terminals}) != 1:
             raise NetlistError(f"Group '{name}' has lists of nodes of different lengths.")
-        self._groups.append(Group(self._claim(name), device, layout))
+        arrays = {field: np.asarray(row, float) for field, row in (values or {}).items()}
+        fields = {field.name for field in dataclasses.fields(device)}
+        for field, row in arrays.items():
+            if field not in fields:
+                raise NetlistError(
+                    f"Group '{name}' has values for '{field}', which a {type(device).__name__} "
+                    f"does not have; its fields are {', '.join(sorted(fields))}."
+                )
+            if row.shape != terminals[0].shape:
+                raise NetlistError(
+                    f"Group '{name}' has {row.shape} values of {field} for "
+                    f"{len(terminals[0])} devices; give one number for each."
+                )
+        layout = Pairs(*terminals) if len(terminals) == 2 else Tuples(np.stack(terminals))
+        self._groups.append(Group(self._claim(name), device, layout, arrays))
 
     def add_patches(
         self,
@@ -234,13 +272,14 @@ def _check_circuit(circuit: Circuit) -> None:
                 f"{circuit.num_inputs} inputs."
             )
     models: dict[str, str] = {}
-    for card in filter(None, (group.device.model_card() for group in circuit.groups)):
-        name = card.split()[1]
-        if models.setdefault(name, card) != card:
-            raise NetlistError(
-                f"Two different diodes have the model name '{name}', and ngspice would take one "
-                "for both; give them different names."
-            )
+    for group in circuit.nonlinear_groups:
+        for card in filter(None, {device.model_card() for device in group.instances({})}):
+            name = card.split()[1]
+            if models.setdefault(name, card) != card:
+                raise NetlistError(
+                    f"Two different devices have the model name '{name}', and ngspice would take "
+                    "one for both; give them different names."
+                )
     label = components(circuit, through_fixed=True)
     anchored = set(label[held].tolist())
     for node in sorted(free):

@@ -80,31 +80,22 @@ class _Problem:
         leaving = (conductances @ known.T).T - circuit.injected_currents(currents)
         self.right = -circuit.reflection.gather(leaving)
         self.offsets = (self.structure.incidence.T @ known.T).T
-        self.sizes = [g.num_instances for g in self.structure.branches]
-
-    def split(self, values: np.ndarray) -> list[np.ndarray]:
-        """Return the columns of each group of branches."""
-        return np.split(values, np.cumsum(self.sizes)[:-1], axis=1) if self.sizes else []
+        self.params = params
 
     def law(self, drops: np.ndarray, extra: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return current [A] and conductance [S] of every branch, and of `extra` across it."""
-        parts = self.split(drops)
-        devices = [g.device for g in self.structure.branches]
-        currents = [d.currents(p)[0] for d, p in zip(devices, parts, strict=True)]
-        slopes = [d.slopes(p)[0][0] for d, p in zip(devices, parts, strict=True)]
-        nothing = np.zeros((len(drops), 0))
-        return (
-            np.concatenate([nothing, *currents], axis=1) + extra * drops,
-            np.concatenate([nothing, *slopes], axis=1) + extra,
-        )
+        """Return currents [A] and slopes [S], those of `extra` across every branch included."""
+        currents, slopes = self.structure.law(self.params, drops)
+        return currents + extra * drops, slopes + extra * self.structure.own
 
     def limit(self, new: np.ndarray, old: np.ndarray) -> np.ndarray:
-        """Return the voltages to linearize the branches at next [V]."""
-        groups = zip(self.structure.branches, self.split(new), self.split(old), strict=True)
-        nothing = np.zeros((len(new), 0))
-        return np.concatenate(
-            [nothing, *(g.device.limit_step([a], [b])[0] for g, a, b in groups)], axis=1
-        )
+        """Return the drops to linearize the branches at next [V]."""
+        structure = self.structure
+        limited = [np.zeros((len(new), 0))]
+        for group, *ports in zip(
+            structure.groups, structure.split(new), structure.split(old), strict=True
+        ):
+            limited += group.law(self.params).limit_step(*ports)
+        return np.concatenate(limited, axis=1)
 
 
 def _system(circuit: Circuit, params, stiffness: float, *, traced: bool):
@@ -136,10 +127,10 @@ def _iterate(
     drops = system.drops(solution) + offsets
     points = drops if warm else problem.limit(drops, np.zeros_like(drops))
     for step in range(1, MAX_STEPS + 1):
-        current, slope = problem.law(points, extra)
-        current = current + slope * (drops - points)
+        current, slopes = problem.law(points, extra)
+        current = current + problem.structure.changes(slopes, drops - points)
         excess = system.apply(solution[active]) + system.collect(current) - right[active]
-        solution[active] -= system.solve(slope, excess)
+        solution[active] -= system.solve(slopes, excess)
         drops = system.drops(solution[active]) + offsets[active]
         steps[active] = step
         far = np.abs(drops - points).max(axis=1, initial=0.0) > STEP_TOLERANCE
@@ -256,10 +247,12 @@ class GeneralPlan(AbstractPlan):
     ) -> Float[np.ndarray, "free free"]:
         """Return the derivative of Kirchhoff's equations by the free voltages [S], one sample."""
         structure = structure_of(self.circuit)
-        conductances = conductance_matrix(self.circuit, _numpy(dict(params)), 0.0)
-        slopes = _branch_conductances(structure, voltages[None])[0]
+        arrays = _numpy(dict(params))
+        conductances = conductance_matrix(self.circuit, arrays, 0.0)
+        slopes = _slopes(structure, arrays, voltages[None])[0]
         linear = structure.reflection.T @ conductances @ structure.selection
-        return (linear + structure.backward * slopes @ structure.forward).toarray()
+        rows, columns = structure.backward[:, structure.rows], structure.forward[structure.columns]
+        return (linear + rows * slopes @ columns).toarray()
 
     def _point_shapes(self, batch: int):
         """Return the shapes of an operating point's arrays."""
@@ -319,7 +312,7 @@ class GeneralPlan(AbstractPlan):
         def solve(params, voltages, right, *, traced: bool):
             structure = structure_of(self.circuit)
             system = _system(self.circuit, params, 0.0, traced=traced)
-            slopes = _branch_conductances(structure, voltages)
+            slopes = _slopes(structure, params, voltages)
             injected = self.circuit.injected_currents(right)[:, self.circuit.free_nodes]
             reduced = system.reduce(injected, transposed=transposed)
             kept = system.solve(slopes, reduced, transposed=transposed)
@@ -330,14 +323,13 @@ class GeneralPlan(AbstractPlan):
         return self._call(solve, shape, (dict(params), voltages, right))
 
 
-def _branch_conductances(
-    structure: Structure, voltages: Float[np.ndarray, "batch node"]
-) -> Float[np.ndarray, "batch branch"]:
-    """Return the small-signal conductance of every nonlinear branch [S]."""
-    parts = [np.zeros((len(voltages), 0))]
-    for group in structure.branches:
-        parts.append(group.device.slopes(*group.drops(voltages))[0][0])
-    return np.concatenate(parts, axis=1)
+def _slopes(
+    structure: Structure,
+    params: Mapping[str, np.ndarray],
+    voltages: Float[np.ndarray, "batch node"],
+) -> Float[np.ndarray, "batch slope"]:
+    """Return all slopes of the nonlinear devices at given voltages of all nodes [S]."""
+    return structure.law(params, (structure.incidence.T @ voltages.T).T)[1]
 
 
 def _numpy(tree):
