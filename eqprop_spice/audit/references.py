@@ -123,11 +123,13 @@ def sensitivities(case: Case, point: OperatingPoint) -> dict[str, np.ndarray] | 
     itself: beside a diode of its own, .sens of ngspice 39 returns garbage.
 
     Returns:
-        None if the circuit is too large for it.
+        None if the circuit is too large for it, or has a device without such a source.
     """
     circuit, session = case.circuit, Session.get()
     num_devices = sum(g.num_instances for g in circuit.groups)
-    if num_devices > MAX_SENSITIVITY_DEVICES:
+    devices = [group.device for group in circuit.nonlinear_groups]
+    written = all(d.behavioral_cards("any", d.terminals) is not None for d in devices)
+    if num_devices > MAX_SENSITIVITY_DEVICES or not written:
         return None
     outputs = np.asarray(circuit.outputs(np.asarray(point.voltages)))
     slopes = np.asarray(case.cost.gradient(outputs, case.targets))

@@ -114,6 +114,16 @@ class Circuit:
         """The groups that do not obey Ohm's law."""
         return tuple(g for g in self.groups if not g.device.linear)
 
+    @functools.cached_property
+    def groups_with_energy(self) -> tuple[Group, ...]:
+        """The groups of reciprocal devices, whose currents are the gradient of a co-content."""
+        return tuple(g for g in self.groups if g.device.reciprocal)
+
+    @functools.cached_property
+    def groups_without_energy(self) -> tuple[Group, ...]:
+        """The groups of devices that are not reciprocal; without any, the circuit has an energy."""
+        return tuple(g for g in self.groups if not g.device.reciprocal)
+
     def node_conductances(self, params: Mapping[str, Array]) -> Float[np.ndarray, " node"]:
         """Return the sum of the conductances of all resistors at every node [S]."""
         params = {name: np.asarray(values, float) for name, values in params.items()}

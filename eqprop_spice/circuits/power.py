@@ -14,8 +14,11 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.groups import Sources
 
-CLASSES = ("resistors", "diodes", "amplifiers", "shift sources", "input sources", "nudge")
-"""The classes of devices; the first three dissipate, the others deliver."""
+DISSIPATING = ("resistors", "diodes", "transistors", "amplifiers")
+"""The classes of devices that dissipate."""
+
+CLASSES = (*DISSIPATING, "shift sources", "input sources", "nudge")
+"""All classes of devices; the others deliver."""
 
 
 def absorbed_powers(
@@ -76,7 +79,8 @@ def co_contents(
     The sum over all classes, $\sum_b \omega_b \Theta_b(\Delta V_b) - \sum_k I_k o_k$, is
     stationary at an operating point under constant nudging currents, so its derivative by a
     conductance is the explicit one, $\omega\,\Delta V^2 / 2$. Sources and amplifiers hold no
-    co-content: the former are constraints, the latter are what the weights stand for.
+    co-content: the former are constraints, the latter are what the weights stand for. Devices that
+    are not reciprocal have none, and where there are some, the sum is not stationary.
 
     Args:
         circuit: The circuit.
@@ -87,7 +91,7 @@ def co_contents(
     """
     xp = voltages.__array_namespace__()
     contents = {"resistors": xp.zeros(voltages.shape[0]), "diodes": xp.zeros(voltages.shape[0])}
-    for group in circuit.groups:
+    for group in circuit.groups_with_energy:
         omega = xp.broadcast_to(xp.asarray(weights[group.name]), group.layout.wiring.shape)
         kind = group.device.kind
         contents[kind] = contents[kind] + group.co_contents(params, voltages, omega)

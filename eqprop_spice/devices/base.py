@@ -97,9 +97,9 @@ class AbstractDevice:
         """Return the SPICE card of one instance at the given nodes."""
         raise NotImplementedError
 
-    def behavioral_cards(self, name: str, nodes: Sequence[str]) -> list[str]:
-        """Return SPICE cards of behavioral sources with the law of this device."""
-        raise NotImplementedError
+    def behavioral_cards(self, name: str, nodes: Sequence[str]) -> list[str] | None:
+        """Return SPICE cards of behavioral sources with this law; None where nobody wrote them."""
+        return None
 
     def model_card(self) -> str | None:
         """Return the SPICE model card that the instances refer to, if any."""

@@ -90,10 +90,20 @@ def device_cards(circuit: Circuit, params: Mapping[str, Array], *, linear: bool)
 
 
 def behavioral_cards(circuit: Circuit) -> Iterator[str]:
-    """Yield the nonlinear devices as behavioral sources that obey the same law."""
+    """Yield the nonlinear devices as behavioral sources that obey the same law.
+
+    Raises:
+        NetlistError: If there is no such source for a device.
+    """
     for group in circuit.nonlinear_groups:
         for name, nodes, device in _instances(circuit, group, {}):
-            yield from device.behavioral_cards(name, nodes)
+            cards = device.behavioral_cards(name, nodes)
+            if cards is None:
+                raise NetlistError(
+                    f"Group '{group.name}' cannot be written with behavioral sources: a "
+                    f"{type(device).__name__} has no behavioral cards. Write its own card."
+                )
+            yield from cards
 
 
 def amplifier_cards(circuit: Circuit) -> Iterator[str]:
