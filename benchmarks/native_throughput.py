@@ -93,7 +93,7 @@ def naive_seconds(circuit: Circuit, samples: int) -> float:
     inputs = rng.uniform(-2, 2, (samples, circuit.num_inputs))
     nothing = np.zeros((1, circuit.num_outputs))
     count = len(circuit.free_nodes)
-    unit_changes = circuit.voltage_changes(np.eye(count))
+    unit_changes = circuit.selection.spread(np.eye(count))
     started = time.perf_counter()
     for sample in inputs:
         free = np.zeros((1, count))

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.diode import PRESETS
 from eqprop_spice.engines.ngspice.engine import NgSpice

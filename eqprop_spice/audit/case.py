@@ -130,12 +130,18 @@ class Case:
 
     @functools.cached_property
     def weights(self) -> dict[str, Float[np.ndarray, "..."]] | None:
-        """The reciprocity weight of every branch, diodes included; None if there are none."""
+        """The reciprocity weight of every branch with an energy; None if there are none."""
         closed = {k: v for k, v in self.conducting.items() if not v.all()}
         try:
-            return branch_weights(self.circuit, self.circuit.groups, conducting=closed)
+            groups = self.circuit.groups_with_energy
+            return branch_weights(self.circuit, groups, conducting=closed)
         except NetlistError:
             return None
+
+    @property
+    def has_energy(self) -> bool:
+        """Whether weights make the rule a gradient: they exist, and every device is reciprocal."""
+        return self.weights is not None and not self.circuit.groups_without_energy
 
     @property
     def all_conduct(self) -> bool:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from eqprop_spice.audit.report import Audit
 from eqprop_spice.audit.variation import PhaseVariation
-from eqprop_spice.circuits.power import CLASSES
+from eqprop_spice.circuits.power import CLASSES, DISSIPATING
 from eqprop_spice.gradients.beta_scan import TARGET_ERROR
 from eqprop_spice.results.plots import write_figures
 
@@ -134,18 +134,20 @@ def power_figure(found: Audit) -> Figure:
     figure = Figure(figsize=(11.0, 3.8), layout="constrained")
     bars, content, power = figure.subplots(1, 3)
     free = found.variation["free"]
-    positions = np.arange(len(CLASSES))
+    # A class without devices needs no bar.
+    classes = [c for c in CLASSES if any(v.powers[c] for v in found.variation.values())]
+    positions = np.arange(len(classes))
     for i, (phase, values) in enumerate(found.variation.items()):
-        heights = [values.powers[c] for c in CLASSES]
+        heights = [values.powers[c] for c in classes]
         bars.bar(positions + 0.4 * i, heights, 0.4, label=phase)
-    bars.set_xticks(positions + 0.2, CLASSES, rotation=30, ha="right", fontsize="small")
+    bars.set_xticks(positions + 0.2, classes, rotation=30, ha="right", fontsize="small")
     bars.set_yscale("symlog", linthresh=1e-3 * max(abs(v) for v in free.powers.values()))
     bars.axhline(0.0, color="0.5", linewidth=0.8)
     bars.set(ylabel="absorbed power [W]")
     bars.legend(fontsize="small")
     _slopes(content, free, free.content_slopes, free.explicit)
     content.set(xlabel=r"$\omega\,\Delta V^2/2$ [V²]", ylabel="slope of the co-content [W/S]")
-    dissipated = {k: v[:, :3] for k, v in free.power_slopes.items()}
+    dissipated = {k: v[:, : len(DISSIPATING)] for k, v in free.power_slopes.items()}
     _slopes(power, free, dissipated, free.squared_drops)
     power.set(xlabel=r"$\Delta V^2$ [V²]", ylabel="slope of the dissipated power [W/S]")
     return figure

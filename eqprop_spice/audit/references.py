@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from eqprop_spice.audit.case import Case, Selection
-from eqprop_spice.circuits.groups import GROUND, Group
+from eqprop_spice.circuits.groups import Group
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.general.plan import GeneralPlan
 from eqprop_spice.engines.ngspice.engine import HELD_POINTS
@@ -70,7 +71,7 @@ def exact_gradient(case: Case, point: OperatingPoint) -> dict[str, np.ndarray]:
     slopes = np.asarray(case.cost.gradient(case.circuit.outputs(voltages), case.targets))
     multipliers = GeneralPlan(case.circuit).adjoint(case.params, point.voltages, slopes)
     return {
-        group.name: -group.layout.voltage_drop_product(voltages, multipliers)
+        group.name: -group.sides.voltage_drop_product(voltages, multipliers)
         for group in case.circuit.trainable_groups
     }
 
@@ -122,10 +123,13 @@ def sensitivities(case: Case, point: OperatingPoint) -> dict[str, np.ndarray] | 
     itself: beside a diode of its own, .sens of ngspice 39 returns garbage.
 
     Returns:
-        None if the circuit is too large for it.
+        None if the circuit is too large for it, or has a device without such a source.
     """
-    num_devices = sum(g.num_instances for g in case.circuit.groups)
-    if num_devices > MAX_SENSITIVITY_DEVICES:
+    circuit = case.circuit
+    num_devices = sum(g.num_instances for g in circuit.groups)
+    devices = [group.device for group in circuit.nonlinear_groups]
+    written = all(d.behavioral_cards("any", d.terminals) is not None for d in devices)
+    if num_devices > MAX_SENSITIVITY_DEVICES or not written:
         return None
     return Session.do(lambda session: _sensitivities(case, point, session))
 

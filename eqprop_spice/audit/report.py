@@ -19,7 +19,7 @@ from eqprop_spice.audit.references import (
 from eqprop_spice.audit.uniqueness import Uniqueness, find_operating_points
 from eqprop_spice.audit.variation import PhaseVariation, vary
 from eqprop_spice.audit.verdict import Cause, find_causes
-from eqprop_spice.circuits.groups import add_at
+from eqprop_spice.circuits.maps import sum_at
 from eqprop_spice.circuits.reciprocity import asymmetry
 from eqprop_spice.engines.general.plan import GeneralPlan
 from eqprop_spice.engines.native import Native
@@ -72,8 +72,8 @@ class Audit:
         solver_error: Largest difference of a free voltage between the user's engine and a tight
             one [V].
         uniqueness: Operating points found.
-        asymmetry: Of the Jacobian, for a circuit without weights; None if it has weights or is
-            too large.
+        asymmetry: Of the Jacobian, for a circuit without weights or energy; None if it has both
+            or is too large.
         variation: Powers by phase and how conductances change them.
         causes: What keeps the circuit from following its gradient, first things first.
         remarks: What else a user should know.
@@ -267,7 +267,7 @@ def _references(case: Case, point: OperatingPoint) -> dict[str, tuple[Case, dict
 def _pairs(case: Case, exact: dict[str, np.ndarray], references):
     """Return every reference beside the exact gradient at the same conductances."""
     pairs = {label: (g, taken.chosen(exact)) for label, (taken, g) in references.items()}
-    if case.weights is not None and case.all_conduct:
+    if case.has_energy and case.all_conduct:
         weighted = case
         if case.substrate.weights != "reciprocity":
             substrate = dataclasses.replace(case.substrate, weights="reciprocity")
@@ -277,8 +277,8 @@ def _pairs(case: Case, exact: dict[str, np.ndarray], references):
 
 
 def _asymmetry(case: Case, point: OperatingPoint) -> float | None:
-    """Return how asymmetric the circuit is, if it has no weights."""
-    if case.weights is not None or len(case.circuit.free_nodes) > MAX_JACOBIAN:
+    """Return how asymmetric the circuit is, if it has no energy."""
+    if case.has_energy or len(case.circuit.free_nodes) > MAX_JACOBIAN:
         return None
     plan = GeneralPlan(case.circuit)
     voltages = np.asarray(point.voltages)
@@ -313,10 +313,7 @@ def diode_share(case: Case, point: OperatingPoint) -> float | None:
     linear = circuit.node_conductances(case.params)
     nonlinear = np.zeros(voltages.shape)
     for group in circuit.nonlinear_groups:
-        one, two = group.layout.pairs()
-        slope = group.device.conductance(voltages[:, one] - voltages[:, two])
-        for node in (one, two):
-            add_at(nonlinear, node, slope)
+        sum_at(nonlinear, group.own_conductances(case.params, voltages))
     free = circuit.free_nodes
     if not nonlinear[:, free].any():
         return None

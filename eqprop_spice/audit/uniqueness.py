@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from eqprop_spice.audit.case import Case
-from eqprop_spice.circuits.groups import add_at
+from eqprop_spice.circuits.layouts import add_at
 from eqprop_spice.engines.general.plan import GeneralPlan
 
 NUM_STARTS = 20

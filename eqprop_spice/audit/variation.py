@@ -15,7 +15,7 @@ import numpy as np
 
 from eqprop_spice.audit.case import Case
 from eqprop_spice.audit.references import derivatives, settle_exactly
-from eqprop_spice.circuits.power import CLASSES, absorbed_powers, co_contents
+from eqprop_spice.circuits.power import CLASSES, DISSIPATING, absorbed_powers, co_contents
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.phases import AbstractPhase, Force, Free
 
@@ -51,7 +51,9 @@ class PhaseVariation:
 
     def dissipation_error(self) -> float:
         """Return how far the dissipated power's slope is from the squared drop, worst layer."""
-        total = {name: slopes[:, :3].sum(1) for name, slopes in self.power_slopes.items()}
+        total = {
+            name: slopes[:, : len(DISSIPATING)].sum(1) for name, slopes in self.power_slopes.items()
+        }
         return _worst(total, self.squared_drops)
 
 
@@ -101,7 +103,7 @@ def _vary_phase(case: Case, engine: AbstractEngine, phase: AbstractPhase) -> Pha
     here = quantities(case.params)
     slopes = derivatives(quantities, case.params, case.selection)
     voltages = settle(case.params)
-    layouts = {g.name: g.layout for g in circuit.trainable_groups}
+    layouts = {g.name: g.sides for g in circuit.trainable_groups}
     squares = {k: q.voltage_drop_product(voltages, voltages) for k, q in layouts.items()}
     explicit = {
         k: 0.5 * q.voltage_drop_product(voltages, voltages, weights[k]) for k, q in layouts.items()

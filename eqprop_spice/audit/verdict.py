@@ -138,6 +138,16 @@ def _stage_cause(case: Case, found: Budget, stage: str, size: float, scan: BetaS
             f"The voltage drops are not multiplied by the reciprocity weights: {factors}.",
             'Set weights = "reciprocity" in [training], or use reflection = "transformer".',
         )
+    if case.weights is not None:
+        names = ", ".join(group.name for group in case.circuit.groups_without_energy)
+        return Cause(
+            stage,
+            size,
+            f"The devices of {names} are not reciprocal: the circuit has no energy, so equilibrium "
+            f"propagation is biased: {where}.",
+            "Keep their drops small beside the gates' overdrive, or use adjoint.Adjoint, which "
+            "gives the exact gradient.",
+        )
     return Cause(
         stage,
         size,

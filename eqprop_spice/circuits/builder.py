@@ -1,23 +1,16 @@
 """Circuits under construction: nodes and devices are collected by name, then checked as a whole."""
 
+import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
 
 from eqprop_spice.circuits.circuit import Circuit, components
-from eqprop_spice.circuits.groups import (
-    GROUND,
-    Amplifiers,
-    Group,
-    Pairs,
-    Patches,
-    Product,
-    Shared,
-    Sources,
-)
-from eqprop_spice.devices.base import AbstractTwoTerminal
+from eqprop_spice.circuits.groups import Amplifiers, Group, Sources
+from eqprop_spice.circuits.layouts import GROUND, Pairs, Patches, Product, Shared, Tuples
+from eqprop_spice.devices.base import AbstractDevice, AbstractTwoTerminal
 from eqprop_spice.errors import NetlistError
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
@@ -42,6 +35,15 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+def _stems(name: str) -> list[str]:
+    """Return what is left of a name without its last number, its last two, and so on."""
+    stems = []
+    while match := re.fullmatch(r"(.+)_\d+", name):
+        name = match[1]
+        stems.append(name)
+    return stems
+
+
 class CircuitBuilder:
     """Collects nodes and devices, and checks them once they are a circuit."""
 
@@ -53,6 +55,7 @@ class CircuitBuilder:
         self._amplifiers: list[Amplifiers] = []
         self._groups: list[Group] = []
         self._names: set[str] = set()
+        self._numbered: dict[str, str] = {}
 
     def add_node(self, name: str) -> int:
         """Add a node and return its index."""
@@ -75,14 +78,18 @@ class CircuitBuilder:
         check_name(name, "group")
         if name in self._names:
             raise NetlistError(f"Group '{name}' exists already; group names are unique.")
-        for other in self._names:
-            short, long = sorted((name, other), key=len)
-            if re.fullmatch(rf"{short}(_\d+)+", long):
-                raise NetlistError(
-                    f"Groups '{short}' and '{long}' could give two devices one name, since a "
-                    f"device is named by its group and its number; rename '{long}'."
-                )
+        stems = _stems(name)
+        clash = next(((stem, name) for stem in stems if stem in self._names), None)
+        if name in self._numbered:
+            clash = name, self._numbered[name]
+        if clash is not None:
+            short, long = clash
+            raise NetlistError(
+                f"Groups '{short}' and '{long}' could give two devices one name, since a "
+                f"device is named by its group and its number; rename '{long}'."
+            )
         self._names.add(name)
+        self._numbered.update(dict.fromkeys(stems, name))
         return name
 
     def add_inputs(
@@ -138,10 +145,47 @@ class CircuitBuilder:
         second: np.ndarray | Sequence[int],
     ) -> None:
         """Connect `first[i]` to `second[i]`."""
-        layout = Pairs(np.asarray(first, int), np.asarray(second, int))
-        if len(layout.first) != len(layout.second):
+        self.add_devices(name, device, [first, second])
+
+    def add_devices(
+        self,
+        name: str,
+        device: AbstractDevice,
+        nodes: Sequence[np.ndarray | Sequence[int]],
+        *,
+        values: Mapping[str, Sequence[float] | np.ndarray] | None = None,
+    ) -> None:
+        """Add like devices with any number of terminals.
+
+        Args:
+            name: Name of the group.
+            device: The device law.
+            nodes: For every terminal of the device, its node in each instance.
+            values: By field of the device, what differs: one number per instance.
+        """
+        terminals = [np.asarray(ends, int) for ends in nodes]
+        if len(terminals) != len(device.terminals):
+            raise NetlistError(
+                f"Group '{name}' has {len(terminals)} lists of nodes, but a {type(device).__name__}"
+                f" has the terminals {', '.join(device.terminals)}."
+            )
+        if len({len(ends) for ends in terminals}) != 1:
             raise NetlistError(f"Group '{name}' has lists of nodes of different lengths.")
-        self._groups.append(Group(self._claim(name), device, layout))
+        arrays = {field: np.asarray(row, float) for field, row in (values or {}).items()}
+        fields = {field.name for field in dataclasses.fields(device)}
+        for field, row in arrays.items():
+            if field not in fields:
+                raise NetlistError(
+                    f"Group '{name}' has values for '{field}', which a {type(device).__name__} "
+                    f"does not have; its fields are {', '.join(sorted(fields))}."
+                )
+            if row.shape != terminals[0].shape:
+                raise NetlistError(
+                    f"Group '{name}' has {row.shape} values of {field} for "
+                    f"{len(terminals[0])} devices; give one number for each."
+                )
+        layout = Pairs(*terminals) if len(terminals) == 2 else Tuples(np.stack(terminals))
+        self._groups.append(Group(self._claim(name), device, layout, arrays))
 
     def add_patches(
         self,
@@ -228,13 +272,14 @@ def _check_circuit(circuit: Circuit) -> None:
                 f"{circuit.num_inputs} inputs."
             )
     models: dict[str, str] = {}
-    for card in filter(None, (group.device.model_card() for group in circuit.groups)):
-        name = card.split()[1]
-        if models.setdefault(name, card) != card:
-            raise NetlistError(
-                f"Two different diodes have the model name '{name}', and ngspice would take one "
-                "for both; give them different names."
-            )
+    for group in circuit.nonlinear_groups:
+        for card in filter(None, {device.model_card() for device in group.instances({})}):
+            name = card.split()[1]
+            if models.setdefault(name, card) != card:
+                raise NetlistError(
+                    f"Two different devices have the model name '{name}', and ngspice would take "
+                    "one for both; give them different names."
+                )
     label = components(circuit, through_fixed=True)
     anchored = set(label[held].tolist())
     for node in sorted(free):

@@ -2,16 +2,15 @@
 
 Every node is one of three kinds. *Fixed* nodes are ground and those held by a voltage source.
 *Followers* are amplifier outputs, whose voltage is a gain times that of another node (plus an
-offset). All others
-are *free*: their voltages u are the unknowns, and every node voltage is $v = S u + b$. Kirchhoff's
-current law at the free nodes reads $f(u) = R^T i(v) - I = 0$, where $i$ are the currents that leave
-the nodes through two-terminal devices and R holds 1 for a free node and the reflection kappa for a
-follower, since an amplifier draws kappa times its output current at its input.
+offset). All others are *free*: their voltages u are the unknowns, and every node voltage is
+$v = S u + b$. Kirchhoff's current law at the free nodes reads $f(u) = R^T i(v) - I = 0$, where $i$
+are the currents that leave the nodes through two-terminal devices; `maps` says what S and R are.
 """
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -19,7 +18,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.circuits.groups import GROUND, Amplifiers, Group, Product, Sources, add_at
+from eqprop_spice.circuits.groups import Amplifiers, AtNodes, Group, Sources
+from eqprop_spice.circuits.layouts import GROUND, Product, add_at
+from eqprop_spice.circuits.maps import NodeMap, set_at, sum_at, take_columns
 from eqprop_spice.errors import NetlistError, ParameterError
 
 CLAMP_GROUP = "_clamp"
@@ -34,7 +35,7 @@ class Circuit:
         node_names: Name of every node; node 0 is ground.
         sources: Voltage sources by group.
         amplifiers: Bidirectional amplifiers by group.
-        groups: Two-terminal devices by group.
+        groups: All other devices by group.
         output_nodes: Positive and negative node of every output, `output 2`.
         num_inputs: Length of an input vector.
     """
@@ -113,15 +114,23 @@ class Circuit:
         """The groups that do not obey Ohm's law."""
         return tuple(g for g in self.groups if not g.device.linear)
 
+    @functools.cached_property
+    def groups_with_energy(self) -> tuple[Group, ...]:
+        """The groups of reciprocal devices, whose currents are the gradient of a co-content."""
+        return tuple(g for g in self.groups if g.device.reciprocal)
+
+    @functools.cached_property
+    def groups_without_energy(self) -> tuple[Group, ...]:
+        """The groups of devices that are not reciprocal; without any, the circuit has an energy."""
+        return tuple(g for g in self.groups if not g.device.reciprocal)
+
     def node_conductances(self, params: Mapping[str, Array]) -> Float[np.ndarray, " node"]:
         """Return the sum of the conductances of all resistors at every node [S]."""
-        total = np.zeros(self.num_nodes)
+        params = {name: np.asarray(values, float) for name, values in params.items()}
+        at_rest, total = np.zeros((1, self.num_nodes)), np.zeros((1, self.num_nodes))
         for group in self.linear_groups:
-            wiring = group.layout.wiring
-            sums = wiring.conductance_sums(np.asarray(group.conductances(params), float))
-            add_at(total, wiring.first, sums[0])
-            add_at(total, wiring.second, sums[1])
-        return total
+            sum_at(total, group.own_conductances(params, at_rest))
+        return total[0]
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each group's conductances [S] by group name."""
@@ -181,31 +190,45 @@ class Circuit:
         batch = inputs.shape[0]
         parts = [xp.zeros((batch, 1))]
         for s in self.sources:
-            if len(s.nodes):
-                values = xp.where(s.columns >= 0, inputs[:, s.columns], 1.0) * s.scales
-                parts.append(values)
+            if not len(s.nodes):
+                continue
+            constant = np.where(s.columns < 0, s.scales, 0.0)
+            factors = np.where(s.columns >= 0, s.scales, 0.0)
+            values = xp.broadcast_to(xp.asarray(constant)[None, :], (batch, len(constant)))
+            if factors.any():
+                columns = take_columns(inputs, np.maximum(s.columns, 0))
+                if not (factors == 1.0).all():
+                    columns = columns * xp.asarray(factors)[None, :]
+                values = columns if not constant.any() else columns + values
+            parts.append(values)
         return xp.concatenate(parts, axis=1)
+
+    @functools.cached_property
+    def selection(self) -> NodeMap:
+        """S: followers have their gain times the voltage of the node they follow."""
+        links = tuple((a.inputs, a.outputs, a.gains) for a in self.amplifiers)
+        return NodeMap(self.num_nodes, self.free_nodes, links)
+
+    @functools.cached_property
+    def reflection(self) -> NodeMap:
+        """R: amplifiers draw their reflection times their output's current at their input."""
+        links = tuple((a.inputs, a.outputs, a.reflections) for a in self.amplifiers)
+        return NodeMap(self.num_nodes, self.free_nodes, links)
+
+    def known_voltages(self, inputs: Float[Array, "batch input"]) -> Float[Array, "batch node"]:
+        """Return b, the voltages of all nodes while the free ones are at zero [V]."""
+        xp = inputs.__array_namespace__()
+        known = xp.zeros((inputs.shape[0], self.num_nodes))
+        known = set_at(known, self.fixed_nodes, self.fixed_voltages(inputs))
+        for a in self.amplifiers:
+            known = set_at(known, a.outputs, a.gains * a.offsets)
+        return known
 
     def node_voltages(
         self, free: Float[Array, "batch free"], inputs: Float[Array, "batch input"]
     ) -> Float[Array, "batch node"]:
         """Return the voltages of all nodes from those of the free ones [V]."""
-        xp = free.__array_namespace__()
-        voltages = xp.zeros((free.shape[0], self.num_nodes))
-        voltages = _set_at(voltages, self.fixed_nodes, self.fixed_voltages(inputs))
-        voltages = _set_at(voltages, self.free_nodes, free)
-        for a in self.amplifiers:
-            driven = a.gains * (voltages[:, a.inputs] + a.offsets)
-            voltages = _set_at(voltages, a.outputs, driven)
-        return voltages
-
-    def voltage_changes(self, free: Float[Array, "batch free"]) -> Float[Array, "batch node"]:
-        """Return how all nodes move when the free nodes move and the sources do not [V]."""
-        xp = free.__array_namespace__()
-        changes = _set_at(xp.zeros((free.shape[0], self.num_nodes)), self.free_nodes, free)
-        for a in self.amplifiers:
-            changes = _set_at(changes, a.outputs, a.gains * changes[:, a.inputs])
-        return changes
+        return self.selection.spread(free) + self.known_voltages(inputs)
 
     def outputs(self, voltages: Float[Array, "batch node"]) -> Float[Array, "batch output"]:
         """Return the output voltages, positive minus negative node [V]."""
@@ -216,24 +239,11 @@ class Circuit:
     ) -> Float[Array, "batch node"]:
         """Return the current that leaves each node through two-terminal devices [A]."""
         total = voltages.__array_namespace__().zeros(voltages.shape)
-        for group in self.groups:
-            layout = group.layout
-            if group.device.trainable:
-                first, second = layout.linear_currents(voltages, params[group.name])
-                total = add_at(total, layout.first, first)
-                total = add_at(total, layout.second, second)
-            else:
-                one, two = layout.pairs()
-                current = group.device.current(voltages[:, one] - voltages[:, two])
-                total = add_at(total, one, current)
-                total = add_at(total, two, -current)
-        return total
+        return sum_at(total, self._parts(lambda group: group.currents(params, voltages)))
 
-    def reflect(self, leaving: Float[Array, "batch node"]) -> Float[Array, "batch free"]:
-        """Return $R^T i$: add kappa times each amplifier's output current at its input [A]."""
-        for a in self.amplifiers:
-            leaving = add_at(leaving, a.inputs, a.reflections * leaving[:, a.outputs])
-        return leaving[:, self.free_nodes]
+    def _parts(self, of: Callable[[Group], AtNodes]) -> AtNodes:
+        """Yield what a method of the groups yields, group after group."""
+        return itertools.chain.from_iterable(map(of, self.groups))
 
     def injected_currents(
         self, currents: Float[Array, "batch output"]
@@ -257,7 +267,7 @@ class Circuit:
             injected: Current into each output [A], a spring's included.
         """
         leaving = self.leaving_currents(params, voltages) - self.injected_currents(injected)
-        return self.reflect(leaving)
+        return self.reflection.gather(leaving)
 
     def linearized_residual(
         self,
@@ -274,20 +284,8 @@ class Circuit:
             changes: Small change of all node voltages [V].
             injected: Small current into each output [A].
         """
-        total = -self.injected_currents(injected)
-        for group in self.groups:
-            layout = group.layout
-            if group.device.trainable:
-                first, second = layout.linear_currents(changes, params[group.name])
-                total = add_at(total, layout.first, first)
-                total = add_at(total, layout.second, second)
-            else:
-                one, two = layout.pairs()
-                slope = group.device.conductance(voltages[:, one] - voltages[:, two])
-                current = slope * (changes[:, one] - changes[:, two])
-                total = add_at(total, one, current)
-                total = add_at(total, two, -current)
-        return self.reflect(total)
+        changed = self._parts(lambda group: group.current_changes(params, voltages, changes))
+        return self.reflection.gather(sum_at(-self.injected_currents(injected), changed))
 
     def current_scale(
         self,
@@ -308,38 +306,11 @@ class Circuit:
             voltage_floor: Drop that every device counts with at least [V], so that a circuit at
                 rest has a scale too.
         """
-        magnitude = np.zeros(voltages.shape)
-        for group in self.groups:
-            layout = group.layout.wiring
-            if group.device.linear:
-                # g (|a| + |b|) per branch is 2 g |a|, less what flows from |a| to |b|.
-                g = np.asarray(group.conductances(params))
-                size = np.abs(voltages)
-                ends = (layout.first, layout.second)
-                flows, sums = layout.linear_currents(size, g), layout.conductance_sums(g)
-                for nodes, flow, total in zip(ends, flows, sums, strict=True):
-                    most = (2.0 * size[:, nodes] + voltage_floor) * total - flow
-                    add_at(magnitude, nodes, most)
-            else:
-                one, two = layout.pairs()
-                drop = voltages[:, one] - voltages[:, two]
-                current = np.abs(group.device.current(drop))
-                current += voltage_floor * group.device.conductance(drop)
-                add_at(magnitude, one, current)
-                add_at(magnitude, two, current)
+        bounds = self._parts(lambda group: group.current_bounds(params, voltages, voltage_floor))
+        magnitude = sum_at(np.zeros(voltages.shape), bounds)
         add_at(magnitude, self.output_nodes[:, 0], np.abs(injected))
         add_at(magnitude, self.output_nodes[:, 1], np.abs(injected))
-        for a in self.amplifiers:
-            add_at(magnitude, a.inputs, np.abs(a.reflections) * magnitude[:, a.outputs])
-        return magnitude[:, self.free_nodes]
-
-
-def _set_at(array, indices, values):
-    """Return the array with columns replaced."""
-    if isinstance(array, np.ndarray):
-        array[:, indices] = values
-        return array
-    return array.at[:, indices].set(values)
+        return abs(self.reflection).gather(magnitude)
 
 
 def components(
@@ -348,7 +319,7 @@ def components(
     through_fixed: bool,
     conducting: Mapping[str, Bool[np.ndarray, "..."]] | None = None,
 ) -> Int[np.ndarray, " node"]:
-    """Label the nodes by connected component of the two-terminal devices.
+    """Label the nodes by connected component of what direct currents flow through.
 
     Args:
         circuit: The circuit.
@@ -368,11 +339,11 @@ def components(
                 edges.append((np.full(len(second), first[0]), second))
                 edges.append((first, np.full(len(first), second[0])))
         else:
-            one, two = layout.pairs()
-            keep = ~(skip[one] | skip[two])
-            if mask is not None:
-                keep &= layout.instance_values(mask).ravel()
-            edges.append((one[keep], two[keep]))
+            for one, two in group.paths:
+                keep = ~(skip[one] | skip[two])
+                if mask is not None:
+                    keep &= layout.instance_values(mask).ravel()
+                edges.append((one[keep], two[keep]))
     one = np.concatenate([e[0] for e in edges]) if edges else np.zeros(0, int)
     two = np.concatenate([e[1] for e in edges]) if edges else np.zeros(0, int)
     graph = coo_array((np.ones(len(one)), (one, two)), shape=(circuit.num_nodes,) * 2)

@@ -1,316 +1,254 @@
-"""Groups of like devices on numbered nodes, and how currents of all their instances are summed.
-
-A layout says which nodes each instance of a device connects, and which parameter it has. In
-`Product`, `Pairs` and `Patches` every instance has a parameter of its own; in `Shared` several have
-the same one, so that its derivative is the sum over them.
-"""
+"""What stands in a circuit: groups of like devices, of voltage sources and of amplifiers."""
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.devices.base import AbstractTwoTerminal
+from eqprop_spice.circuits.layouts import AbstractLayout, AbstractTwoSided
+from eqprop_spice.devices.base import AbstractDevice, AbstractTwoTerminal
 
-GROUND = 0
-"""Index of the ground node."""
-
-
-def add_at(array: Array, indices: np.ndarray, values: Array) -> Array:
-    """Return the array with values added at indices of its last axis (repeats accumulate)."""
-    if isinstance(array, np.ndarray):
-        where: Any = (..., indices)  # numpy's stub leaves out tuples
-        np.add.at(array, where, values)
-        return array
-    return array.at[..., indices].add(values)
-
-
-FEW_PRODUCTS = 8
-"""Up to so many outer products are written out for XLA, which fuses them with what becomes of their
-sum; the general matrix product of a minibatch of 4 takes more time than the fused loop."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class AbstractLayout:
-    """Which nodes the instances of a device connect, and which parameter each has.
-
-    Unless a layout says otherwise, every instance has a parameter of its own.
-
-    Attributes:
-        first: Nodes of the instances' first terminals, each as often as currents are summed for it.
-        second: Nodes of their second terminals.
-    """
-
-    first: Int[np.ndarray, " first"]
-    second: Int[np.ndarray, " second"]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the parameters."""
-        raise NotImplementedError
-
-    @property
-    def wiring(self) -> "AbstractLayout":
-        """The same instances with a parameter each; its shape is that of all instances."""
-        return self
-
-    def pairs(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
-        """Return both nodes of every instance, in the order of `wiring`'s raveled parameters."""
-        raise NotImplementedError
-
-    def instance_names(self) -> list[str]:
-        """Return the suffix of every instance's name."""
-        return ["_".join(map(str, place)) for place in np.ndindex(self.wiring.shape)]
-
-    def instance_values(self, parameters: Array) -> Array:
-        """Return the parameter of every instance, in the shape of `wiring`."""
-        return parameters
-
-    def parameter_means(self, values: Array) -> Array:
-        """Return the mean over the instances of each parameter."""
-        return values
-
-    def instances_of(self, position: int) -> list[int]:
-        """Return which instances have a parameter, given its position in the raveled array."""
-        return [position]
-
-    def linear_currents(self, v: Float[Array, "batch node"], g: Array) -> tuple[Array, Array]:
-        """Return `(current out of first, current out of second)` of conductances g, by GEMM."""
-        raise NotImplementedError
-
-    def conductance_sums(self, g: Array) -> tuple[Array, Array]:
-        """Return the sum of conductances g at every node of `first` and of `second`."""
-        raise NotImplementedError
-
-    def voltage_drop_product(
-        self,
-        mean: Float[Array, "batch node"],
-        change: Float[Array, "batch node"],
-        weights: Array | float = 1.0,
-        still: Bool[np.ndarray, " node"] | None = None,
-    ) -> Array:
-        """Return the batch mean of weight x (drop of `mean`) x (drop of `change`), by parameter.
-
-        Args:
-            mean: Voltages of all nodes [V].
-            change: Other voltages, or changes, of all nodes [V].
-            weights: One number, or one for every instance.
-            still: Nodes whose change is known to be zero, which saves work; None if none is.
-        """
-        raise NotImplementedError
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Product(AbstractLayout):
-    """All pairs of two lists of nodes: a dense block, instances `[first, second]`."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of instances along each axis."""
-        return (len(self.first), len(self.second))
-
-    def pairs(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
-        """Return both nodes of every instance, in the order of the raveled parameters."""
-        return (
-            np.repeat(self.first, len(self.second)),
-            np.tile(self.second, len(self.first)),
-        )
-
-    def linear_currents(self, v, g):
-        """Return `(current out of first, current out of second)` of conductances g, by GEMM."""
-        a, b = v[..., self.first], v[..., self.second]
-        return a * g.sum(1) - b @ g.T, b * g.sum(0) - a @ g
-
-    def conductance_sums(self, g):
-        """Return the sum of conductances g at every node of `first` and of `second`."""
-        return g.sum(1), g.sum(0)
-
-    def voltage_drop_product(self, mean, change, weights=1.0, still=None):
-        """Return the batch mean of weight x (drop of `mean`) x (drop of `change`).
-
-        The four terms of $(a - b)(a' - b')$ are a sum of outer products: for small batches,
-        reading and writing the result is what takes the time.
-        """
-        xp = mean.__array_namespace__()
-        a, b = mean[:, self.first], mean[:, self.second]
-        da, db = change[:, self.first], change[:, self.second]
-        left = [a, xp.ones((1, a.shape[1]))]
-        right = [-db, (b * db).sum(0)[None, :]]
-        if still is None or not still[self.first].all():
-            left += [da, (a * da).sum(0)[None, :]]
-            right += [-b, xp.ones((1, b.shape[1]))]
-        rows, columns = xp.concatenate(left), xp.concatenate(right) / mean.shape[0]
-        if xp is not np and len(rows) <= FEW_PRODUCTS:
-            return sum(a[:, None] * b for a, b in zip(rows, columns, strict=True)) * weights
-        return rows.T @ columns * weights
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Pairs(AbstractLayout):
-    """One pair of nodes per instance, instances `[instance]`."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of instances."""
-        return (len(self.first),)
-
-    def pairs(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
-        """Return both nodes of every instance."""
-        return self.first, self.second
-
-    def linear_currents(self, v, g):
-        """Return `(current out of first, current out of second)` of conductances g."""
-        current = g * (v[..., self.first] - v[..., self.second])
-        return current, -current
-
-    def conductance_sums(self, g):
-        """Return the conductances g at every node of `first` and of `second`."""
-        return g, g
-
-    def voltage_drop_product(self, mean, change, weights=1.0, still=None):
-        """Return the batch mean of weight x (drop of `mean`) x (drop of `change`)."""
-        drop = mean[..., self.first] - mean[..., self.second]
-        drop_change = change[..., self.first] - change[..., self.second]
-        return (drop * drop_change).mean(0) * weights
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Patches(AbstractLayout):
-    """Dense blocks side by side, instances `[row, column, patch]`.
-
-    In each patch every row connects to every column. `first` holds the nodes `[row, patch]`,
-    raveled, and `second` the nodes `[column, patch]`.
-
-    Attributes:
-        num_patches: Number of blocks.
-    """
-
-    num_patches: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of instances along each axis."""
-        sizes = (len(nodes) // self.num_patches for nodes in (self.first, self.second))
-        return (*sizes, self.num_patches)
-
-    def pairs(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
-        """Return both nodes of every instance, in the order of the raveled parameters."""
-        first = self.first.reshape(-1, 1, self.num_patches)
-        second = self.second.reshape(1, -1, self.num_patches)
-        return (
-            np.broadcast_to(first, self.shape).ravel(),
-            np.broadcast_to(second, self.shape).ravel(),
-        )
-
-    def _by_patch(self, v, nodes: np.ndarray):
-        """Return the voltages at `[row, patch]` nodes, `patch batch row`."""
-        voltages = v[:, nodes].reshape(len(v), -1, self.num_patches)
-        return voltages.__array_namespace__().moveaxis(voltages, -1, 0)
-
-    def linear_currents(self, v, g):
-        """Return `(current out of first, current out of second)` of conductances g, by GEMM.
-
-        The last axis of g may have length 1: the same conductances in every patch.
-        """
-        xp = v.__array_namespace__()
-        g = xp.moveaxis(g, -1, 0)
-        a, b = self._by_patch(v, self.first), self._by_patch(v, self.second)
-        currents = (
-            a * g.sum(2)[:, None, :] - b @ xp.swapaxes(g, 1, 2),
-            b * g.sum(1)[:, None, :] - a @ g,
-        )
-        one, two = (xp.moveaxis(c, 0, -1).reshape(len(v), -1) for c in currents)
-        return one, two
-
-    def conductance_sums(self, g):
-        """Return the sum of conductances g at every node of `first` and of `second`."""
-        return g.sum(1).ravel(), g.sum(0).ravel()
-
-    def voltage_drop_product(self, mean, change, weights=1.0, still=None):
-        """Return the batch mean of weight x (drop of `mean`) x (drop of `change`)."""
-        xp = mean.__array_namespace__()
-        a, b = self._by_patch(mean, self.first), self._by_patch(mean, self.second)
-        da, db = self._by_patch(change, self.first), self._by_patch(change, self.second)
-        product = (a * da).sum(1)[:, :, None] + (b * db).sum(1)[:, None, :]
-        product = product - xp.swapaxes(a, 1, 2) @ db - xp.swapaxes(da, 1, 2) @ b
-        return xp.moveaxis(product, 0, -1) / mean.shape[0] * weights
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Shared(AbstractLayout):
-    """Patches that all have the same parameters, `[row, column]`: the kernel of a convolution.
-
-    Attributes:
-        num_patches: Number of blocks; see `Patches`.
-    """
-
-    num_patches: int
-
-    @functools.cached_property
-    def wiring(self) -> Patches:
-        """The same instances with a parameter each."""
-        return Patches(self.first, self.second, self.num_patches)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of parameters along each axis."""
-        return self.wiring.shape[:2]
-
-    def pairs(self) -> tuple[Int[np.ndarray, " instance"], Int[np.ndarray, " instance"]]:
-        """Return both nodes of every instance, patch by patch of the first parameter first."""
-        return self.wiring.pairs()
-
-    def instance_values(self, parameters):
-        """Return the parameter of every instance, `[row, column, patch]`."""
-        xp = parameters.__array_namespace__()
-        return xp.broadcast_to(parameters[:, :, None], self.wiring.shape)
-
-    def parameter_means(self, values):
-        """Return the mean over the instances of each parameter, `[row, column]`."""
-        return values.mean(2)
-
-    def instances_of(self, position: int) -> list[int]:
-        """Return which instances have a parameter, given its position in the raveled array."""
-        return list(range(position * self.num_patches, (position + 1) * self.num_patches))
-
-    def linear_currents(self, v, g):
-        """Return `(current out of first, current out of second)` of conductances g, by GEMM."""
-        return self.wiring.linear_currents(v, g[:, :, None])
-
-    def conductance_sums(self, g):
-        """Return the sum of conductances g at every node of `first` and of `second`."""
-        return self.wiring.conductance_sums(self.instance_values(g))
-
-    def voltage_drop_product(self, mean, change, weights=1.0, still=None):
-        """Return the batch mean of weight x (drop of `mean`) x (drop of `change`), `[row, column]`.
-
-        A parameter acts through all its instances: each is weighted, then they are summed.
-        """
-        return self.wiring.voltage_drop_product(mean, change, weights, still).sum(2)
+AtNodes: TypeAlias = Iterator[
+    tuple[Int[np.ndarray, " some_nodes"], Float[Array, "batch some_nodes"]]
+]
+"""Values at nodes, in parts; what a node has in several parts, or twice in one, adds up."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Group:
-    """Like two-terminal devices: one device law, many instances."""
+    """Like devices: one law, many instances.
+
+    What all instances do together is computed here and nowhere else: dense blocks of resistors by
+    matrix products, all other devices one by one along the last axis.
+
+    Attributes:
+        name: Name of the group.
+        device: The law, with the values that all instances share.
+        layout: Which nodes each instance connects.
+        values: By field of the device, what differs: one number per instance, as `layout.terminals`
+            orders them.
+    """
 
     name: str
-    device: AbstractTwoTerminal
+    device: AbstractDevice
     layout: AbstractLayout
+    values: Mapping[str, Float[np.ndarray, " instance"]] = dataclasses.field(default_factory=dict)
 
     @property
     def num_instances(self) -> int:
         """Number of devices."""
         return int(np.prod(self.layout.wiring.shape))
 
+    @functools.cached_property
+    def _own_law(self) -> AbstractDevice:
+        return dataclasses.replace(self.device, **self.values) if self.values else self.device
+
+    def law(self, params: Mapping[str, Array]) -> AbstractDevice:
+        """Return the device with the values of every instance in its fields."""
+        field = self.device.parameter
+        if field is None:
+            return self._own_law
+        values = self.layout.instance_values(params[self.name])
+        return dataclasses.replace(self._own_law, **{field: values.reshape(-1)})
+
+    def instances(self, params: Mapping[str, Array]) -> list[AbstractDevice]:
+        """Return every instance as a device of its own; a model for each set of values."""
+        values = {name: np.asarray(v, float).tolist() for name, v in self.values.items()}
+        if self.device.parameter is not None:
+            conductances = np.ravel(self.layout.instance_values(np.asarray(params[self.name])))
+            values[self.device.parameter] = conductances.tolist()
+        if not values:
+            return [self.device] * self.num_instances
+        model = getattr(self.device, "model", None)
+        devices: dict[tuple[float, ...], AbstractDevice] = {}
+        for suffix, row in zip(
+            self.layout.instance_names(), zip(*values.values(), strict=True), strict=True
+        ):
+            if row not in devices:
+                named = {} if model is None else {"model": f"{model}_{self.name}_{suffix}"}
+                changes = dict(zip(values, row, strict=True))
+                devices[row] = dataclasses.replace(self.device, **changes, **named)
+        return [devices[row] for row in zip(*values.values(), strict=True)]
+
+    def at_temperature(self, kelvin: float) -> "Group":
+        """Return the group with its devices as they are at a temperature [K]."""
+        hot = self._own_law.at_temperature(kelvin)
+        fields = [f.name for f in dataclasses.fields(hot)]
+        values = {f: getattr(hot, f) for f in fields if np.ndim(getattr(hot, f))}
+        return dataclasses.replace(self, device=self.device.at_temperature(kelvin), values=values)
+
+    @property
+    def sides(self) -> AbstractTwoSided:
+        """The layout, of a group of devices with two terminals."""
+        assert isinstance(self.layout, AbstractTwoSided), f"'{self.name}' has more terminals"
+        return self.layout
+
+    @functools.cached_property
+    def ports(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """For every terminal but the last, its nodes and those of the last, `instance` each."""
+        *others, last = self.layout.terminals()
+        return tuple((nodes, last) for nodes in others)
+
+    @functools.cached_property
+    def paths(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """The pairs of nodes that a direct current flows between, `instance` each."""
+        nodes = self.layout.terminals()
+        return tuple((nodes[one], nodes[two]) for one, two in self.device.paths)
+
+    def drops(
+        self, voltages: Float[Array, "batch node"]
+    ) -> tuple[Float[Array, "batch instance"], ...]:
+        """Return the voltage of every terminal above the last [V]."""
+        return tuple(voltages[:, one] - voltages[:, two] for one, two in self.ports)
+
     def conductances(self, params: Mapping[str, Array]) -> Array:
         """Return the conductance of every instance of a linear device [S], shaped as the wiring."""
         if self.device.trainable:
             return self.layout.instance_values(params[self.name])
-        return self.device.conductance(np.zeros(self.layout.wiring.shape))
+        shape = self.layout.wiring.shape
+        law = self._own_law
+        assert isinstance(law, AbstractTwoTerminal), "a linear device has two terminals"
+        return law.conductance(np.zeros(self.num_instances)).reshape(shape)
+
+    def currents(
+        self, params: Mapping[str, Array], voltages: Float[Array, "batch node"]
+    ) -> AtNodes:
+        """Yield the currents that leave the nodes through the group [A]."""
+        if self.device.linear:
+            return self._ohmic_currents(params, voltages)
+        return self._at_both_ends(self.law(params).currents(*self.drops(voltages)))
+
+    def current_changes(
+        self,
+        params: Mapping[str, Array],
+        voltages: Float[Array, "batch node"],
+        changes: Float[Array, "batch node"],
+    ) -> AtNodes:
+        """Yield how `currents` change when all voltages do, by a little [A]."""
+        if self.device.linear:
+            return self._ohmic_currents(params, changes)
+        slopes = self.law(params).slopes(*self.drops(voltages))
+        moves = self.drops(changes)
+        return self._at_both_ends(
+            _sum(slope * move for slope, move in zip(row, moves, strict=True)) for row in slopes
+        )
+
+    def current_bounds(
+        self,
+        params: Mapping[str, Array],
+        voltages: Float[np.ndarray, "batch node"],
+        voltage_floor: float,
+    ) -> AtNodes:
+        """Yield the magnitudes of the currents at the nodes [A].
+
+        Args:
+            params: Conductances [S] by group name.
+            voltages: All node voltages [V].
+            voltage_floor: Drop that every device counts with at least [V].
+        """
+        if self.device.linear:
+            # g (|a| + |b|) per branch is 2 g |a|, less what flows from |a| to |b|.
+            layout, g, size = (
+                self.sides.wiring,
+                np.asarray(self.conductances(params)),
+                np.abs(voltages),
+            )
+            flows, sums = layout.linear_currents(size, g), layout.conductance_sums(g)
+            for nodes, flow, total in zip((layout.first, layout.second), flows, sums, strict=True):
+                yield nodes, (2.0 * size[:, nodes] + voltage_floor) * total - flow
+            return
+        law, drops = self.law(params), self.drops(voltages)
+        rows = zip(self.ports, law.currents(*drops), law.slopes(*drops), strict=True)
+        for (one, two), current, slopes in rows:
+            bound = np.abs(current) + voltage_floor * _sum(np.abs(slope) for slope in slopes)
+            yield one, bound
+            yield two, bound
+
+    def own_conductances(
+        self, params: Mapping[str, Array], voltages: Float[Array, "batch node"]
+    ) -> AtNodes:
+        """Yield the group's part of every node's own conductance [S], the Jacobian's diagonal."""
+        if self.device.linear:
+            layout = self.sides.wiring
+            sums = layout.conductance_sums(self.conductances(params))
+            for nodes, total in zip((layout.first, layout.second), sums, strict=True):
+                yield nodes, total[None, :]
+            return
+        slopes = _with_last(self.law(params).slopes(*self.drops(voltages)))
+        nodes = self.layout.terminals()
+        for k, row in enumerate(slopes):
+            yield nodes[k], row[k]
+            # Terminals of one device may share a node, such as a gate tied to its drain.
+            for m in range(len(nodes)):
+                joined = np.flatnonzero(nodes[k] == nodes[m])
+                if m != k and len(joined):
+                    yield nodes[k][joined], row[m][:, joined]
+
+    def powers(
+        self, params: Mapping[str, Array], voltages: Float[Array, "batch node"]
+    ) -> Float[Array, " batch"]:
+        """Return the power that the group absorbs [W]."""
+        if self.device.linear:
+            return self._ohmic_powers(self.conductances(params), voltages)
+        drops = self.drops(voltages)
+        flows = zip(drops, self.law(params).currents(*drops), strict=True)
+        return _sum((drop * current).sum(1) for drop, current in flows)
+
+    def co_contents(
+        self,
+        params: Mapping[str, Array],
+        voltages: Float[Array, "batch node"],
+        weights: Float[Array, "..."],
+    ) -> Float[Array, " batch"]:
+        """Return the co-content of the group [W], each instance's times its weight.
+
+        Args:
+            params: Conductances [S] by group name.
+            voltages: All node voltages [V].
+            weights: A weight per instance, shaped as the wiring.
+        """
+        if self.device.linear:
+            # Half the power of weighted resistors, without an array of all their drops.
+            return 0.5 * self._ohmic_powers(weights * self.conductances(params), voltages)
+        law = self.law(params)
+        assert isinstance(law, AbstractTwoTerminal), "other devices have no co-content"
+        return (weights.reshape(-1) * law.co_content(*self.drops(voltages))).sum(1)
+
+    def _ohmic_currents(self, params: Mapping[str, Array], voltages: Array) -> AtNodes:
+        """Yield the currents of resistors [A]; those that share a parameter share its products."""
+        trainable = self.device.trainable
+        layout = self.sides if trainable else self.sides.wiring
+        g = params[self.name] if trainable else self.conductances(params)
+        first, second = layout.linear_currents(voltages, g)
+        yield layout.first, first
+        yield layout.second, second
+
+    def _ohmic_powers(self, conductances: Array, voltages: Array) -> Float[Array, " batch"]:
+        layout = self.sides.wiring
+        first, second = layout.linear_currents(voltages, conductances)
+        power = (voltages[:, layout.first] * first).sum(1)
+        return power + (voltages[:, layout.second] * second).sum(1)
+
+    def _at_both_ends(self, currents) -> AtNodes:
+        """Yield a current per port at its terminal, and what flows back at the last."""
+        for (one, two), current in zip(self.ports, currents, strict=True):
+            yield one, current
+            yield two, -current
+
+
+def _sum(parts):
+    """Return the sum of one part or more, without a zero to start from."""
+    return functools.reduce(lambda one, other: one + other, parts)
+
+
+def _with_last(slopes):
+    """Return the slopes between all terminals: every row and column sums to zero."""
+    rows = [[*row, -_sum(row)] for row in slopes]
+    return [*rows, [-_sum(column) for column in zip(*rows, strict=True)]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -4,7 +4,6 @@ import numpy as np
 from jaxtyping import Float
 
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.devices.ideal import Ideal
 
 CLOSED = 1e-6
 """Voltage [V] around zero at which an ideal diode may be conducting in a simulation."""
@@ -12,7 +11,7 @@ CLOSED = 1e-6
 
 def has_ideal_diodes(circuit: Circuit) -> bool:
     """Whether any diode of a circuit is ideal."""
-    return any(isinstance(group.device, Ideal) for group in circuit.groups)
+    return any(group.device.is_switch for group in circuit.groups)
 
 
 def unexplained_currents(
@@ -33,7 +32,7 @@ def unexplained_currents(
     position = np.full(circuit.num_nodes, -1)
     position[circuit.free_nodes] = np.arange(len(circuit.free_nodes))
     for group in circuit.groups:
-        if not isinstance(group.device, Ideal):
+        if not group.device.is_switch:
             continue
         anodes, cathodes = group.layout.pairs()
         drop = voltages[:, anodes] - voltages[:, cathodes]

@@ -12,10 +12,13 @@ from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import Group, Sources
+from eqprop_spice.circuits.groups import Sources
 
-CLASSES = ("resistors", "diodes", "amplifiers", "shift sources", "input sources", "nudge")
-"""The classes of devices; the first three dissipate, the others deliver."""
+DISSIPATING = ("resistors", "diodes", "transistors", "amplifiers")
+"""The classes of devices that dissipate."""
+
+CLASSES = (*DISSIPATING, "shift sources", "input sources", "nudge")
+"""All classes of devices; the others deliver."""
 
 
 def absorbed_powers(
@@ -40,13 +43,8 @@ def absorbed_powers(
     nothing = xp.zeros(voltages.shape[0])
     powers: dict[str, Array] = dict.fromkeys(CLASSES, nothing)
     for group in circuit.groups:
-        if group.device.linear:
-            power = _resistor_power(group, group.conductances(params), voltages)
-            powers["resistors"] = powers["resistors"] + power
-        else:
-            one, two = group.layout.pairs()
-            drop = voltages[:, one] - voltages[:, two]
-            powers["diodes"] = powers["diodes"] + (drop * group.device.current(drop)).sum(1)
+        kind = group.device.kind
+        powers[kind] = powers[kind] + group.powers(params, voltages)
     leaving = circuit.leaving_currents(params, voltages)
     for a in circuit.amplifiers:
         drawn = a.reflections * voltages[:, a.inputs] - voltages[:, a.outputs]
@@ -59,22 +57,12 @@ def absorbed_powers(
     return powers
 
 
-def _resistor_power(
-    group: Group, conductances: Array, voltages: Float[Array, "batch node"]
-) -> Float[Array, " batch"]:
-    """Return the power of a group of resistors [W], given the conductance of every instance."""
-    layout = group.layout.wiring
-    first, second = layout.linear_currents(voltages, conductances)
-    power = (voltages[:, layout.first] * first).sum(1)
-    return power + (voltages[:, layout.second] * second).sum(1)
-
-
 def _feeds_resistors(circuit: Circuit, sources: Sources) -> bool:
     """Whether sources feed resistors, as inputs and biases do; those that shift diodes do not."""
     return any(
         np.isin(sources.nodes, nodes).any()
         for group in circuit.linear_groups
-        for nodes in (group.layout.first, group.layout.second)
+        for nodes in (group.sides.first, group.sides.second)
     )
 
 
@@ -91,7 +79,8 @@ def co_contents(
     The sum over all classes, $\sum_b \omega_b \Theta_b(\Delta V_b) - \sum_k I_k o_k$, is
     stationary at an operating point under constant nudging currents, so its derivative by a
     conductance is the explicit one, $\omega\,\Delta V^2 / 2$. Sources and amplifiers hold no
-    co-content: the former are constraints, the latter are what the weights stand for.
+    co-content: the former are constraints, the latter are what the weights stand for. Devices that
+    are not reciprocal have none, and where there are some, the sum is not stationary.
 
     Args:
         circuit: The circuit.
@@ -102,15 +91,9 @@ def co_contents(
     """
     xp = voltages.__array_namespace__()
     contents = {"resistors": xp.zeros(voltages.shape[0]), "diodes": xp.zeros(voltages.shape[0])}
-    for group in circuit.groups:
+    for group in circuit.groups_with_energy:
         omega = xp.broadcast_to(xp.asarray(weights[group.name]), group.layout.wiring.shape)
-        if group.device.linear:
-            # Half the power of weighted resistors, without an array of all their drops.
-            power = _resistor_power(group, omega * group.conductances(params), voltages)
-            contents["resistors"] = contents["resistors"] + 0.5 * power
-        else:
-            one, two = group.layout.pairs()
-            density = group.device.co_content(voltages[:, one] - voltages[:, two])
-            contents["diodes"] = contents["diodes"] + (omega * density).sum(1)
+        kind = group.device.kind
+        contents[kind] = contents[kind] + group.co_contents(params, voltages, omega)
     contents["nudge"] = -(injected * circuit.outputs(voltages)).sum(1)
     return contents

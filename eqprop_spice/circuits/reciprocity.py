@@ -9,7 +9,8 @@ import scipy.sparse.linalg
 from jaxtyping import Bool, Float
 
 from eqprop_spice.circuits.circuit import Circuit, components
-from eqprop_spice.circuits.groups import GROUND, Group
+from eqprop_spice.circuits.groups import Group
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.errors import NetlistError
 
 WEIGHT_TOLERANCE = 1e-9
@@ -25,11 +26,14 @@ def reciprocity_weights(
 ) -> dict[str, Float[np.ndarray, "..."]]:
     r"""Return the weight w of each trainable group, as the circuit itself determines it.
 
-    Scaling the rows of the Jacobian by d makes it symmetric iff every two-terminal device sees the
+    Scaling the rows of the Jacobian by d makes it symmetric iff every reciprocal device sees the
     same $\omega = d\,r/s$ at both ends, where a follower has $s = A$, $r = \kappa$. So devices
     join nodes into clusters of one $\omega$, every amplifier sets
     $\omega_{in} = \omega_{out} A / \kappa$, and the outputs have $\omega = 1$, since the nudge
     enters with weight 1. Then $dC/dg = \omega\,d/d\beta(\tfrac12 \Delta V^2)$ exactly.
+
+    Devices that are not reciprocal (`Circuit.groups_without_energy`) join the nodes of their paths
+    as if they were: that is the rule whose bias the audit measures.
 
     Args:
         circuit: The circuit.

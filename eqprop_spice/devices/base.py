@@ -1,6 +1,8 @@
-"""What a two-terminal device is."""
+"""What a device is: currents at its terminals that follow from the voltages there."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Self
 
 from jaxtyping import Float
 
@@ -8,54 +10,136 @@ from eqprop_spice.arrays import Array
 
 
 @dataclasses.dataclass(frozen=True)
-class AbstractTwoTerminal:
-    """A device whose current depends on the voltage across it alone.
+class AbstractDevice:
+    """A device whose terminal currents depend on the differences of its terminal voltages alone.
 
-    Formulas are written on the array namespace of their argument, so that numpy (the ngspice
-    engine's check) and JAX (the native engine) run the same code.
+    So the last terminal serves as reference: *drops* are the voltages of the others above it, in
+    their order, and its own current is what theirs leave over. A drop may have any shape; it holds
+    one number per instance along its last axis.
+
+    A field is one number, the same for every instance, or an array with one per instance. Formulas
+    are written on the array namespace of their arguments, so that numpy (the ngspice engine's
+    check, the general plan) and JAX (the layered plan) run the same code.
+
+    A device with a SPICE model has a field `model`, the name of it.
     """
 
     @property
+    def terminals(self) -> tuple[str, ...]:
+        """Names of the terminals, in the order of the SPICE card."""
+        raise NotImplementedError
+
+    @property
+    def paths(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of terminals that a direct current flows between; a gate is in none."""
+        last = len(self.terminals) - 1
+        return tuple((k, last) for k in range(last))
+
+    @property
+    def kind(self) -> str:
+        """The class of devices whose power it counts to."""
+        raise NotImplementedError
+
+    @property
+    def parameter(self) -> str | None:
+        """The field that learning may change, if any."""
+        return None
+
+    @property
     def trainable(self) -> bool:
-        """Whether the device has a parameter that learning may change."""
-        return False
+        """Whether it has a parameter that learning may change."""
+        return self.parameter is not None
 
     @property
     def linear(self) -> bool:
-        """Whether the current is proportional to the voltage."""
+        """Whether it has two terminals and obeys Ohm's law."""
         return False
 
-    def current(
-        self, voltage: Float[Array, "*shape"], value: Array = None
-    ) -> Float[Array, "*shape"]:
+    @property
+    def reciprocal(self) -> bool:
+        """Whether its slopes are symmetric: its currents are then the gradient of a co-content.
+
+        Where a device is not, the circuit has no energy, and equilibrium propagation is biased.
+        """
+        return False
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether its law is a condition on its nodes instead of a current."""
+        return False
+
+    def currents(self, *drops: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], ...]:
+        """Return the current into every terminal but the last [A], from the drops [V]."""
+        raise NotImplementedError
+
+    def slopes(
+        self, *drops: Float[Array, "*shape"]
+    ) -> tuple[tuple[Float[Array, "*shape"], ...], ...]:
+        """Return the derivative [S] of every current (first index) by every drop (second)."""
+        raise NotImplementedError
+
+    def charges(self, *drops: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], ...]:
+        """Return the charge on every terminal but the last [C], from the drops [V].
+
+        Operating points do not depend on it: no direct current flows through a capacitance.
+        """
+        return tuple(0.0 * drop for drop in drops)
+
+    def limit_step(self, new: Sequence[Array], old: Sequence[Array]) -> tuple[Array, ...]:
+        """Return the drops to linearize at next [V], where Newton asks for `new` after `old`."""
+        return tuple(new)
+
+    def at_temperature(self, kelvin: float) -> Self:
+        """Return the device as it is at a temperature [K] instead of at 27 degC."""
+        return self
+
+    def card(self, name: str, nodes: Sequence[str]) -> str:
+        """Return the SPICE card of one instance at the given nodes."""
+        raise NotImplementedError
+
+    def behavioral_cards(self, name: str, nodes: Sequence[str]) -> list[str] | None:
+        """Return SPICE cards of behavioral sources with this law; None where nobody wrote them."""
+        return None
+
+    def model_card(self) -> str | None:
+        """Return the SPICE model card that the instances refer to, if any."""
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class AbstractTwoTerminal(AbstractDevice):
+    """A device whose current depends on the voltage across it alone: it always has a co-content."""
+
+    @property
+    def terminals(self) -> tuple[str, ...]:
+        """The first is the one that positive current enters."""
+        return ("first", "second")
+
+    @property
+    def reciprocal(self) -> bool:
+        """One slope is symmetric."""
+        return True
+
+    def current(self, voltage: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Return the current into the first terminal [A].
 
         Args:
             voltage: Voltage of the first terminal above the second [V].
-            value: The parameter of each instance, for trainable devices.
         """
         raise NotImplementedError
 
-    def conductance(
-        self, voltage: Float[Array, "*shape"], value: Array = None
-    ) -> Float[Array, "*shape"]:
+    def conductance(self, voltage: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Return the small-signal conductance, the derivative of the current [S]."""
         raise NotImplementedError
 
-    def co_content(
-        self, voltage: Float[Array, "*shape"], value: Array = None
-    ) -> Float[Array, "*shape"]:
+    def co_content(self, voltage: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         r"""Return the co-content $\int_0^v i(v')\,dv'$ [W]."""
         raise NotImplementedError
 
-    def card(self, name: str, first: str, second: str, value: float | None = None) -> str:
-        """Return the SPICE card of one instance."""
-        raise NotImplementedError
+    def currents(self, *drops):
+        """Return the one current [A]."""
+        return (self.current(*drops),)
 
-    def behavioral_cards(self, name: str, first: str, second: str) -> list[str]:
-        """Return SPICE cards of a behavioral source with the law of this device."""
-        raise NotImplementedError
-
-    def model_card(self) -> str | None:
-        """Return the SPICE model card the instances refer to, if any."""
-        return None
+    def slopes(self, *drops):
+        """Return the one slope [S]."""
+        return ((self.conductance(*drops),),)

@@ -4,14 +4,50 @@ import dataclasses
 import math
 import re
 
-from eqprop_spice.constants import JUNCTION_CONDUCTANCE, THERMAL_VOLTAGE
+import numpy as np
+
+from eqprop_spice.arrays import Array
+from eqprop_spice.constants import JUNCTION_CONDUCTANCE, TEMPERATURE, THERMAL_VOLTAGE
 from eqprop_spice.devices.base import AbstractTwoTerminal
 from eqprop_spice.errors import ConfigError
+
+SMALLEST_DROP = 1e-300
+"""Stands for the saturation current times no series resistance [V], to divide by."""
 
 SERIES_NEWTON_STEPS = 14
 """Newton steps for the junction behind a series resistance. The start lies right of the root of a
 convex increasing function within a few emission voltages, so the descent is monotone and, from
 there, quadratic; 14 steps reach rounding for every preset and every voltage up to 1 kV."""
+
+ENERGY_GAP = 1.11
+"""EG [eV] of a diode's model in SPICE, where it is not given: silicon."""
+
+SATURATION_EXPONENT = 3.0
+"""XTI of a diode's model in SPICE, where it is not given."""
+
+
+def limited_junction(new: Array, old: Array, thermal: Array, saturation: Array) -> Array:
+    r"""Limit a junction's voltage step [V] as SPICE does.
+
+    A step up of a forward-biased junction is taken in its current:
+    $\hat d \leftarrow \hat d + n \ln(1 + \Delta d / n)$.
+
+    Args:
+        new: The voltage that Newton's step leads to [V].
+        old: The voltage that it started from [V].
+        thermal: n, the voltage over which the current grows by e [V].
+        saturation: The saturation current [A].
+
+    References:
+        Nagel (1975), SPICE2, UCB/ERL M520, section 3.3; ngspice's DEVpnjlim.
+    """
+    critical = thermal * np.log(thermal / (np.sqrt(2.0) * saturation))
+    jump = (new > critical) & (np.abs(new - old) > 2.0 * thermal)
+    growth = np.maximum(1.0 + (new - old) / thermal, 0.0)
+    with np.errstate(divide="ignore"):
+        climbing = np.where(growth > 0.0, old + thermal * np.log(growth), critical)
+    starting = thermal * np.log(np.maximum(new, thermal) / thermal)
+    return np.where(jump, np.where(old > 0.0, climbing, starting), new)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +67,9 @@ class Shockley(AbstractTwoTerminal):
     """
 
     model: str
-    saturation_current: float
-    emission_coefficient: float = 1.0
-    series_resistance: float = 0.0
+    saturation_current: float | Array
+    emission_coefficient: float | Array = 1.0
+    series_resistance: float | Array = 0.0
 
     def __post_init__(self):
         """Refuse values that ngspice would take without a word, and names it would execute."""
@@ -42,17 +78,33 @@ class Shockley(AbstractTwoTerminal):
                 f"The diode model name {self.model!r} is not allowed; names match [a-z][a-z0-9_]*."
             )
         for name in ("saturation_current", "emission_coefficient"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"Diode '{self.model}' has {name} {value}; it must be positive.")
-        if not (math.isfinite(self.series_resistance) and self.series_resistance >= 0):
+            values = np.ravel(getattr(self, name))
+            good = np.isfinite(values) & (values > 0)
+            if not good.all():
+                raise ConfigError(
+                    f"Diode '{self.model}' has {name} {values[np.argmin(good)]}; "
+                    "it must be positive."
+                )
+        values = np.ravel(self.series_resistance)
+        good = np.isfinite(values) & (values >= 0)
+        if not good.all():
             raise ConfigError(
-                f"Diode '{self.model}' has series_resistance {self.series_resistance} ohm; "
+                f"Diode '{self.model}' has series_resistance {values[np.argmin(good)]} ohm; "
                 "it must not be negative."
             )
 
     @property
-    def emission_voltage(self) -> float:
+    def terminals(self) -> tuple[str, ...]:
+        """A positive current enters the anode."""
+        return ("anode", "cathode")
+
+    @property
+    def kind(self) -> str:
+        """Its power counts to the diodes'."""
+        return "diodes"
+
+    @property
+    def emission_voltage(self) -> float | Array:
         """$N v_T$ [V]."""
         return self.emission_coefficient * THERMAL_VOLTAGE
 
@@ -71,28 +123,30 @@ class Shockley(AbstractTwoTerminal):
     def junction_voltage(self, voltage):
         """Return the voltage across the junction, behind the series resistance [V]."""
         r_s = self.series_resistance
-        if r_s == 0.0:
+        if np.all(r_s == 0.0):
             return voltage
         xp = voltage.__array_namespace__()
         positive = xp.maximum(voltage, 0.0)
-        bound = self.emission_voltage * xp.log1p(positive / (r_s * self.saturation_current))
+        # Next to diodes with a series resistance, one without steps from any bound to its voltage.
+        drop = np.maximum(r_s * self.saturation_current, SMALLEST_DROP)
+        bound = self.emission_voltage * xp.log1p(positive / drop)
         u = xp.minimum(voltage, bound)
         for _ in range(SERIES_NEWTON_STEPS):
             current, slope = self._junction_law(u)
             u = u - (u + r_s * current - voltage) / (1.0 + r_s * slope)
         return u
 
-    def current(self, voltage, value=None):
+    def current(self, voltage):
         """Return the current into the anode [A]."""
         u = self.junction_voltage(voltage)
         return self._junction_law(u)[0]
 
-    def conductance(self, voltage, value=None):
+    def conductance(self, voltage):
         """Return $g_d / (1 + R_s g_d)$ [S]."""
         slope = self._junction_law(self.junction_voltage(voltage))[1]
         return slope / (1.0 + self.series_resistance * slope)
 
-    def co_content(self, voltage, value=None):
+    def co_content(self, voltage):
         r"""Return $\int_0^u i\,du' + R_s i^2 / 2$ [W]."""
         xp = voltage.__array_namespace__()
         nvt, i_s = self.emission_voltage, self.saturation_current
@@ -111,17 +165,47 @@ class Shockley(AbstractTwoTerminal):
             integral + 0.5 * JUNCTION_CONDUCTANCE * u**2 + 0.5 * self.series_resistance * current**2
         )
 
-    def card(self, name, first, second, value=None):
-        """Return the D card; the anode comes first."""
-        return f"d{name} {first} {second} {self.model}"
+    def limit_step(self, new, old):
+        """Return the drop that SPICE would linearize at next [V]; see `limited_junction`."""
+        steps = zip(new, old, strict=True)
+        nvt, i_s = self.emission_voltage, self.saturation_current
+        return tuple(limited_junction(one, other, nvt, i_s) for one, other in steps)
 
-    def behavioral_cards(self, name, first, second):
+    def at_temperature(self, kelvin):
+        r"""Return the diode that is at 27 degC what this one is at a temperature [K].
+
+        $I_s(T) = I_s (T/T_0)^{X/N} \exp((T/T_0 - 1) E_g / N v_T(T))$, and $N v_T$ is proportional
+        to T, with $T_0$ = 300.15 K.
+
+        References:
+            Vogt et al., ngspice manual, section 7.3.
+        """
+        ratio = kelvin / TEMPERATURE
+        n = self.emission_coefficient
+        exponent = (ratio - 1.0) * ENERGY_GAP / (n * THERMAL_VOLTAGE * ratio)
+        growth = ratio ** (SATURATION_EXPONENT / n) * np.exp(exponent)
+        return dataclasses.replace(
+            self,
+            saturation_current=self.saturation_current * growth,
+            emission_coefficient=n * ratio,
+        )
+
+    def card(self, name, nodes):
+        """Return the D card; the anode comes first."""
+        return f"d{name} {nodes[0]} {nodes[1]} {self.model}"
+
+    def behavioral_cards(self, name, nodes):
         """Return a B card, and a resistor in series with it where the diode has one."""
+        first, second = nodes
         cards, anode = [], first
         if self.series_resistance:
             anode = f"_junction_{name}"
             cards.append(f"r{anode} {first} {anode} {float(self.series_resistance)!r}")
-        v, nvt, i_s = f"v({anode},{second})", self.emission_voltage, float(self.saturation_current)
+        v, nvt, i_s = (
+            f"v({anode},{second})",
+            float(self.emission_voltage),
+            float(self.saturation_current),
+        )
         forward = f"{i_s!r}*(exp({v}/{nvt!r})-1)"
         # A product, since ngspice's power takes the magnitude of its base.
         cubed = f"{(3.0 * nvt / math.e) ** 3!r}/({v}*{v}*{v})"

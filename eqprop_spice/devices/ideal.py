@@ -20,26 +20,41 @@ class Ideal(AbstractTwoTerminal):
     the voltage above: unlike a junction with a very sharp knee, Newton's method solves it at once.
     """
 
-    def current(self, voltage, value=None):
+    @property
+    def terminals(self) -> tuple[str, ...]:
+        """A positive current enters the anode."""
+        return ("anode", "cathode")
+
+    @property
+    def kind(self) -> str:
+        """Its power counts to the diodes'."""
+        return "diodes"
+
+    @property
+    def is_switch(self) -> bool:
+        """It is closed or open."""
+        return True
+
+    def current(self, voltage):
         """Return 0 A: what a conducting diode carries follows from the other branches."""
         return 0.0 * voltage
 
-    def conductance(self, voltage, value=None):
+    def conductance(self, voltage):
         """Return 0 S, the conductance of a diode that blocks."""
         return 0.0 * voltage
 
-    def co_content(self, voltage, value=None):
+    def co_content(self, voltage):
         """Return 0 W: it blocks current or voltage."""
         return 0.0 * voltage
 
-    def card(self, name, first, second, value=None):
+    def card(self, name, nodes):
         """Return the B card of the source that stands for it."""
-        v = f"v({first},{second})"
-        return f"b{name} {first} {second} i={v} > 0 ? {FORWARD_CONDUCTANCE!r}*{v} : 0"
+        v = f"v({nodes[0]},{nodes[1]})"
+        return f"b{name} {nodes[0]} {nodes[1]} i={v} > 0 ? {FORWARD_CONDUCTANCE!r}*{v} : 0"
 
-    def behavioral_cards(self, name, first, second):
+    def behavioral_cards(self, name, nodes):
         """Return its card, which is behavioral."""
-        return [self.card(name, first, second)]
+        return [self.card(name, nodes)]
 
 
 Diode: TypeAlias = Shockley | Ideal

@@ -10,7 +10,6 @@ from jaxtyping import Float
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.ideal_diodes import has_ideal_diodes
-from eqprop_spice.devices.ideal import Ideal
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.general.plan import GeneralPlan
 from eqprop_spice.engines.layered.chain import Chain, recognize
@@ -55,7 +54,7 @@ def _descendable(chain: Chain | None) -> Chain:
     remedy = 'Use a junction instead, such as diode = "almost_ideal".'
     if chain is None:
         raise NetlistError(f"{where}, and this circuit is none. {remedy}")
-    if not all(isinstance(device, Ideal) for device in chain.devices):
+    if not all(device.is_switch for device in chain.devices):
         raise NetlistError(f"{where} without other diodes. {remedy}")
     if any((layer.ratios <= 0.0).any() for layer in chain.layers):
         raise NetlistError(f"{where} whose amplifiers have a positive reflection. {remedy}")

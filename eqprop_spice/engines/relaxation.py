@@ -18,8 +18,7 @@ from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import Product, add_at
-from eqprop_spice.devices.ideal import Ideal
+from eqprop_spice.circuits.layouts import Product, add_at
 from eqprop_spice.settled import Relaxation
 
 
@@ -47,9 +46,10 @@ def even_nodes(circuit: Circuit) -> Bool[np.ndarray, " free"]:
                 reached[second] |= frontier[first].any()
                 reached[first] |= frontier[second].any()
             else:
-                one, two = (owner[nodes] for nodes in layout.pairs())
-                reached[two[frontier[one]]] = True
-                reached[one[frontier[two]]] = True
+                for ends in group.paths:
+                    one, two = (owner[nodes] for nodes in ends)
+                    reached[two[frontier[one]]] = True
+                    reached[one[frontier[two]]] = True
         frontier = reached & (distance < 0)
         steps += 1
     return distance[circuit.free_nodes] % 2 == 0
@@ -93,7 +93,7 @@ def truncated_multipliers(
 
 
 class _AdjointSystem:
-    r"""$J^T = S^T L R$ at operating points, with the symmetric L of the linearized branches.
+    r"""$J^T = S^T L^T R$ at operating points, with the slopes L of all branches.
 
     Arrays over nodes hold those that move, and a last column for all that sources hold.
     """
@@ -106,36 +106,37 @@ class _AdjointSystem:
         self.moving = np.flatnonzero(~circuit.is_fixed)
         self.column = np.full(circuit.num_nodes, len(self.moving))
         self.column[self.moving] = np.arange(len(self.moving))
-        self.free = self.column[circuit.free_nodes]
-        self.slopes, closed = self._branches(voltages)
+        columns = self.column, len(self.moving) + 1
+        self.selection = circuit.selection.renumbered(*columns)
+        self.reflection = circuit.reflection.renumbered(*columns)
+        self.branches, closed = self._branches(params, voltages)
         self.blocks, self.to_fixed = self._blocks(params)
-        diagonal = self._diagonal()
+        diagonal = self._diagonal(params, voltages)
         # What a closed ideal diode holds does not move.
-        held = self._collect(closed) > 0.0
+        held = self.selection.gather(closed) > 0.0
         self.inverse_diagonal = self.xp.where(held, 0.0, 1.0 / diagonal)
 
     def _nothing(self, batch: int) -> Float[Array, "batch column"]:
         return self.xp.zeros((batch, len(self.moving) + 1))
 
-    def _branches(self, voltages: Array) -> tuple[list[tuple], Array]:
-        """Return the nonlinear branches' conductances [S], and at which nodes one is closed."""
-        slopes, closed = [], self._nothing(len(voltages))
+    def _branches(self, params: Mapping[str, Array], voltages: Array) -> tuple[list[tuple], Array]:
+        """Return ports and slopes [S] of nonlinear groups, and at which nodes one is closed."""
+        branches, closed = [], self._nothing(len(voltages))
         for group in self.circuit.nonlinear_groups:
-            one, two = group.layout.pairs()
-            drop = voltages[:, one] - voltages[:, two]
-            ends = self.column[one], self.column[two]
-            if isinstance(group.device, Ideal):
-                for columns in ends:
-                    closed = add_at(closed, columns, 1.0 * (drop >= 0.0))
+            ports = [(self.column[one], self.column[two]) for one, two in group.ports]
+            drops = group.drops(voltages)
+            if group.device.is_switch:
+                for columns in ports[0]:
+                    closed = add_at(closed, columns, 1.0 * (drops[0] >= 0.0))
             else:
-                slopes.append((*ends, group.device.conductance(drop)))
-        return slopes, closed
+                branches.append((ports, group.law(params).slopes(*drops)))
+        return branches, closed
 
     def _blocks(self, params: Mapping[str, Array]) -> tuple[list[tuple], Array]:
         """Return the resistors between nodes that move, and each node's conductance to others."""
         blocks, to_fixed = [], self._nothing(1)[0]
         for group in self.circuit.linear_groups:
-            layout, g = group.layout.wiring, group.conductances(params)
+            layout, g = group.sides.wiring, group.conductances(params)
             first, second = self.column[layout.first], self.column[layout.second]
             if isinstance(layout, Product):
                 # Of a dense block that sources drive, only the sums matter.
@@ -147,7 +148,7 @@ class _AdjointSystem:
             blocks.append((dataclasses.replace(layout, first=first, second=second), g))
         return blocks, to_fixed
 
-    def _diagonal(self) -> Float[Array, "batch free"]:
+    def _diagonal(self, params: Mapping[str, Array], voltages: Array) -> Float[Array, "batch free"]:
         """Return the conductance that each free node sees, through its amplifiers too [S]."""
         total = self.to_fixed + 0.0
         for layout, g in self.blocks:
@@ -155,48 +156,31 @@ class _AdjointSystem:
             for columns, part in zip((layout.first, layout.second), sums, strict=True):
                 total = add_at(total, columns, part)
         total = total[None, :]
-        for one, two, slope in self.slopes:
-            wide = total + self._nothing(len(slope))
-            total = add_at(add_at(wide, one, slope), two, slope)
-        for a in self.circuit.amplifiers:
-            outputs = total[:, self.column[a.outputs]]
-            total = add_at(total, self.column[a.inputs], a.gains * a.reflections * outputs)
-        return total[:, self.free]
-
-    def _collect(self, nodes: Float[Array, "batch column"]) -> Float[Array, "batch free"]:
-        r"""Return $S^T$ times a value per node."""
-        for a in self.circuit.amplifiers:
-            outputs = nodes[:, self.column[a.outputs]]
-            nodes = add_at(nodes, self.column[a.inputs], a.gains * outputs)
-        return nodes[:, self.free]
-
-    def _spread(self, multipliers: Float[Array, "batch free"]) -> Float[Array, "batch column"]:
-        r"""Return $R \lambda$."""
-        nodes = add_at(self._nothing(len(multipliers)), self.free, multipliers)
-        for a in self.circuit.amplifiers:
-            inputs = nodes[:, self.column[a.inputs]]
-            nodes = add_at(nodes, self.column[a.outputs], a.reflections * inputs)
-        return nodes
+        for group in self.circuit.nonlinear_groups:
+            total = total + self._nothing(len(voltages))
+            for nodes, slope in group.own_conductances(params, voltages):
+                total = add_at(total, self.column[nodes], slope)
+        return (self.selection * self.reflection).gather(total)
 
     def gather(self, nodes: Float[Array, "batch node"]) -> Float[Array, "batch free"]:
         r"""Return $S^T$ times a value per node of the circuit."""
-        values = nodes[:, self.moving]
-        return self._collect(add_at(self._nothing(len(nodes)), np.arange(len(self.moving)), values))
+        return self.circuit.selection.gather(nodes)
 
     def expand(self, multipliers: Float[Array, "batch free"]) -> Float[Array, "batch node"]:
         r"""Return $\mu = R \lambda$ of every node of the circuit."""
-        nodes = self._spread(multipliers)[:, : len(self.moving)]
-        everything = self.xp.zeros((len(multipliers), self.circuit.num_nodes))
-        return add_at(everything, self.moving, nodes)
+        return self.circuit.reflection.spread(multipliers)
 
     def apply(self, multipliers: Float[Array, "batch free"]) -> Float[Array, "batch free"]:
         r"""Return $J^T \lambda$, the conductance of closed ideal diodes left out."""
-        nodes = self._spread(multipliers)
+        nodes = self.reflection.spread(multipliers)
         total = self.to_fixed * nodes
         for layout, g in self.blocks:
             first, second = layout.linear_currents(nodes, g)
             total = add_at(add_at(total, layout.first, first), layout.second, second)
-        for one, two, slope in self.slopes:
-            current = slope * (nodes[:, one] - nodes[:, two])
-            total = add_at(add_at(total, one, current), two, -current)
-        return self._collect(total)
+        for ports, slopes in self.branches:
+            # Transposed: what the drop of one port draws at another, it now draws the other way.
+            for (one, two), row in zip(ports, slopes, strict=True):
+                across = nodes[:, one] - nodes[:, two]
+                for (plus, minus), slope in zip(ports, row, strict=True):
+                    total = add_at(add_at(total, plus, slope * across), minus, -slope * across)
+        return self.selection.gather(total)

@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from eqprop_spice.circuits.builder import CircuitBuilder
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.errors import NetlistError
 
 

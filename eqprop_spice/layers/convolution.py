@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from eqprop_spice.circuits.builder import CircuitBuilder
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.layers.base import AbstractLayer

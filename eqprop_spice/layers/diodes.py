@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from eqprop_spice.circuits.builder import CircuitBuilder
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.devices.ideal import Diode, Ideal
 from eqprop_spice.layers.base import AbstractLayer
 

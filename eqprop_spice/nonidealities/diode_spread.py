@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from eqprop_spice.circuits.groups import Group, Pairs
+from eqprop_spice.circuits.groups import Group
 from eqprop_spice.devices.diode import Shockley
 from eqprop_spice.nonidealities.base import (
     AbstractNonideality,
@@ -32,21 +32,14 @@ class SaturationSpread(AbstractNonideality):
         check_seed(self, self.seed)
 
     def on_circuit(self, circuit):
-        """Return the circuit with every diode in a group of its own."""
-        groups: list[Group] = []
-        for group in circuit.groups:
-            device = group.device
-            if not isinstance(device, Shockley):
-                groups.append(group)
-                continue
-            first, second = group.layout.pairs()
-            draw = generator(self.seed, group.name).standard_normal(len(first))
-            for i, factor in enumerate(np.exp(self.deviation * draw).tolist()):
-                one = dataclasses.replace(
-                    device,
-                    model=f"{device.model}_{group.name}_{i}",
-                    saturation_current=device.saturation_current * factor,
-                )
-                pair = Pairs(first[i : i + 1], second[i : i + 1])
-                groups.append(Group(f"{group.name}_{i}", one, pair))
-        return dataclasses.replace(circuit, groups=tuple(groups))
+        """Return the circuit with the saturation currents of this chip."""
+        return dataclasses.replace(circuit, groups=tuple(map(self._spread, circuit.groups)))
+
+    def _spread(self, group: Group) -> Group:
+        if not isinstance(group.device, Shockley):
+            return group
+        draw = generator(self.seed, group.name).standard_normal(group.num_instances)
+        drawn = group.values.get("saturation_current", group.device.saturation_current)
+        spread = drawn * np.exp(self.deviation * draw)
+        values = {**group.values, "saturation_current": spread}
+        return dataclasses.replace(group, values=values)

@@ -4,6 +4,7 @@ No text of a user reaches a netlist: names are checked when the circuit is built
 finite floats, and everything else is written here.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,7 +14,9 @@ from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.groups import Group
+from eqprop_spice.circuits.layouts import GROUND
+from eqprop_spice.devices.base import AbstractDevice
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.phases import AbstractPhase
 
@@ -52,7 +55,8 @@ def printed(value: float, digits: int) -> float:
 
 def model_cards(circuit: Circuit) -> list[str]:
     """Return the .model cards the circuit needs, each once."""
-    cards = dict.fromkeys(group.device.model_card() for group in circuit.groups)
+    devices = itertools.chain.from_iterable(g.instances({}) for g in circuit.nonlinear_groups)
+    cards = dict.fromkeys(device.model_card() for device in devices)
     return [card for card in cards if card is not None]
 
 
@@ -67,25 +71,39 @@ def source_cards(
                 yield f"v{group.name}_{i} {name} 0 {number(voltages[node])}"
 
 
+def _instances(
+    circuit: Circuit, group: Group, params: Mapping[str, Array]
+) -> Iterator[tuple[str, list[str], AbstractDevice]]:
+    """Yield name, nodes and device of every instance of a group."""
+    names = circuit.node_names
+    nodes = zip(*group.layout.terminals(), strict=True)
+    suffixes, devices = group.layout.instance_names(), group.instances(params)
+    for suffix, ends, device in zip(suffixes, nodes, devices, strict=True):
+        yield f"{group.name}_{suffix}", [names[n] for n in ends], device
+
+
 def device_cards(circuit: Circuit, params: Mapping[str, Array], *, linear: bool) -> Iterator[str]:
     """Yield the resistors, or else the nonlinear devices, which have no parameters."""
-    names = circuit.node_names
     for group in circuit.linear_groups if linear else circuit.nonlinear_groups:
-        first, second = group.layout.pairs()
-        values = np.ravel(group.conductances(params)) if linear else [None] * len(first)
-        for suffix, a, b, value in zip(
-            group.layout.instance_names(), first, second, values, strict=True
-        ):
-            yield group.device.card(f"{group.name}_{suffix}", names[a], names[b], value)
+        for name, nodes, device in _instances(circuit, group, params):
+            yield device.card(name, nodes)
 
 
 def behavioral_cards(circuit: Circuit) -> Iterator[str]:
-    """Yield the nonlinear devices as behavioral sources that obey the same law."""
-    names = circuit.node_names
+    """Yield the nonlinear devices as behavioral sources that obey the same law.
+
+    Raises:
+        NetlistError: If there is no such source for a device.
+    """
     for group in circuit.nonlinear_groups:
-        first, second = group.layout.pairs()
-        for suffix, a, b in zip(group.layout.instance_names(), first, second, strict=True):
-            yield from group.device.behavioral_cards(f"{group.name}_{suffix}", names[a], names[b])
+        for name, nodes, device in _instances(circuit, group, {}):
+            cards = device.behavioral_cards(name, nodes)
+            if cards is None:
+                raise NetlistError(
+                    f"Group '{group.name}' cannot be written with behavioral sources: a "
+                    f"{type(device).__name__} has no behavioral cards. Write its own card."
+                )
+            yield from cards
 
 
 def amplifier_cards(circuit: Circuit) -> Iterator[str]:

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import GROUND
-from eqprop_spice.circuits.power import absorbed_powers, co_contents
+from eqprop_spice.circuits.layouts import GROUND
+from eqprop_spice.circuits.power import DISSIPATING, absorbed_powers, co_contents
 from eqprop_spice.circuits.reciprocity import branch_weights, reciprocity_weights
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.ngspice.engine import NgSpice
@@ -177,12 +177,12 @@ class ResistiveNetwork(AbstractSubstrate):
     def energy(
         self, params: Params, inputs: Float[Array, "batch input"], state: Float[Array, "batch node"]
     ) -> Float[Array, " batch"]:
-        """Return the weighted co-content [W]."""
+        """Return the weighted co-content [W] of all devices that have one."""
         circuit = self.circuit
         if self.weights == "none":
             weights = {group.name: np.ones(()) for group in circuit.groups}
         else:
-            weights = branch_weights(self.nominal or circuit, circuit.groups)
+            weights = branch_weights(self.nominal or circuit, circuit.groups_with_energy)
         nothing = 0.0 * circuit.outputs(state)
         contents = co_contents(circuit, self.devices(params), state, nothing, weights=weights)
         return contents["resistors"] + contents["diodes"]
@@ -282,10 +282,10 @@ class ResistiveNetwork(AbstractSubstrate):
         return self._product(state, -multipliers, valid, {}), valid
 
     def dissipated_power(self, params, state) -> Float[Array, " batch"]:
-        """Return the power of resistors, diodes and amplifiers [W]; see `power`."""
+        """Return the power of all devices that dissipate [W]; see `power`."""
         nothing = 0.0 * self.outputs(state)
         powers = absorbed_powers(self.circuit, self.devices(params), state, nothing)
-        return powers["resistors"] + powers["diodes"] + powers["amplifiers"]
+        return sum(powers[kind] for kind in DISSIPATING)
 
     def netlist(self, params, inputs, phase, title) -> str:
         """Return the netlist of one sample in a phase, as its devices are."""
@@ -316,7 +316,7 @@ class ResistiveNetwork(AbstractSubstrate):
         # Sources hold their nodes, but noise may read them moved.
         still = None if self.random else self.circuit.is_fixed
         return {
-            group.name: group.layout.voltage_drop_product(
+            group.name: group.sides.voltage_drop_product(
                 mean, change, weights.get(group.name, 1.0) / share, still
             )
             for group in self.circuit.trainable_groups

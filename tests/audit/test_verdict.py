@@ -9,9 +9,10 @@ import pytest
 from eqprop_spice.audit.case import Case
 from eqprop_spice.audit.report import OK, Audit, audit
 from eqprop_spice.circuits.builder import CircuitBuilder
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.constraints.box import Box
 from eqprop_spice.costs.squared_error import SquaredError
+from eqprop_spice.devices.mosfet import Mosfet
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.phases import ConstantNudge, Force, Free
@@ -239,6 +240,47 @@ def test_non_uniform_gains_in_a_deep_layer():
     assert [c.code for c in found.causes] == ["not reciprocal"]
     assert found.asymmetry is not None and found.asymmetry > 1e-3
     assert found.case.weights is None
+
+
+def test_transistors_have_no_energy():
+    """Edges whose gates are referred to ground: the rule is biased, and the audit measures it."""
+    builder = CircuitBuilder()
+    nodes = builder.add_nodes("x", 2)
+    builder.add_inputs("x", nodes, np.arange(2))
+    hidden, outputs = builder.add_nodes("h", 2), builder.add_nodes("y", 1)
+    gates = builder.add_nodes("g", 3)
+    builder.add_constants("gate", gates, [1.4, 1.8, 2.2])
+    builder.add_dense("dense_0", Resistor(), nodes, hidden)
+    edge, ground = Mosfet("edge", threshold=0.5, transconductance=2e-3), np.zeros(3, int)
+    # A triangle with three gates: the Jacobian of a tree, or of equal gates, can be made symmetric,
+    # by other weights for every sample.
+    first, second = [*hidden, hidden[0]], [*outputs, *outputs, hidden[1]]
+    ends = [first, gates, second, ground]
+    builder.add_devices("edge", edge, ends)
+    builder.add_dense("load", Resistor(), outputs, np.array([GROUND]))
+    circuit = builder.build([(int(outputs[0]), GROUND)], num_inputs=2)
+    rng = np.random.default_rng(0)
+    params = {n: rng.uniform(1e-3, 3e-3, s) for n, s in circuit.parameter_shapes().items()}
+    found = audit(
+        Case(
+            "transistors",
+            ResistiveNetwork(circuit, NgSpice()),
+            EquilibriumPropagation("centered", 1e-5),
+            SquaredError(),
+            params,
+            np.array([[0.8, 0.2], [0.3, 0.9]]),
+            np.array([[0.6], [0.1]]),
+            {name: np.arange(1) for name in params},
+        )
+    )
+    assert found.verdict == "not reciprocal"
+    (cause,) = found.causes
+    assert "devices of edge are not reciprocal" in cause.finding
+    assert found.asymmetry is not None and found.asymmetry > 1e-3
+    # The exact gradient needs no energy: all that checks it agrees.
+    for label, layers in found.agreement.items():
+        assert max(c.relative_error for c in layers.values()) < 1e-4, label
+    assert found.budget.worst("not reciprocal") > 1e-2
 
 
 def test_several_operating_points():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from eqprop_spice.circuits.builder import CircuitBuilder
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.errors import NetlistError
@@ -259,7 +259,7 @@ def test_followers_and_changes_follow_the_free_nodes():
     inputs = rng.normal(size=(2, 2))
     names = {name: i for i, name in enumerate(circuit.node_names)}
     v = circuit.node_voltages(free, inputs)
-    change = circuit.voltage_changes(free)
+    change = circuit.selection.spread(free)
     for voltages in (v, change):
         np.testing.assert_array_equal(voltages[:, names["a2_1"]], 3.0 * voltages[:, names["n0_1"]])
         np.testing.assert_array_equal(voltages[:, names["i2_0"]], -3.0 * voltages[:, names["n0_0"]])
@@ -315,7 +315,7 @@ def test_linearized_residual_is_the_derivative_of_the_residual(kind):
 
     expected = (residual(1.0) - residual(-1.0)) / (2 * h)
     actual = circuit.linearized_residual(
-        params, circuit.node_voltages(free, x), circuit.voltage_changes(direction), injected
+        params, circuit.node_voltages(free, x), circuit.selection.spread(direction), injected
     )
     np.testing.assert_allclose(actual, expected, rtol=DIFFERENCE)
     at_rest = circuit.linearized_residual(

@@ -64,7 +64,7 @@ def test_co_content_is_stationary(kind: Kind, nudge: float):
     voltages = settle(params)
     for group in circuit.trainable_groups:
         omega = np.broadcast_to(weights[group.name], group.layout.shape)
-        explicit = 0.5 * omega * group.layout.voltage_drop_product(voltages, voltages)
+        explicit = 0.5 * omega * group.sides.voltage_drop_product(voltages, voltages)
         for index in list(np.ndindex(group.layout.shape))[:4]:
             sides = []
             for sign in (1.0, -1.0):

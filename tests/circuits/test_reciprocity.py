@@ -6,7 +6,7 @@ import pytest
 from eqprop_spice.circuits import reciprocity
 from eqprop_spice.circuits.builder import CircuitBuilder
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.circuits.reciprocity import reciprocity_weights
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.general.plan import GeneralPlan

@@ -42,9 +42,9 @@ def ngspice_currents(
 ) -> np.ndarray:
     """Return the sweep `[voltage, current]` of 61 points that plain ngspice prints."""
     (start, stop), step = span, (span[1] - span[0]) / 60
-    device = [str(diode.model_card()), diode.card("1", "a", "0")]
+    device = [str(diode.model_card()), diode.card("1", ["a", "0"])]
     if behavioral:
-        device = diode.behavioral_cards("1", "a", "0")
+        device = diode.behavioral_cards("1", ["a", "0"])
     path = folder / "sweep.cir"
     path.write_text(
         "\n".join(
@@ -198,7 +198,7 @@ def test_unsafe_model_names_are_refused(model):
 
 def test_anode_comes_first_and_numbers_keep_their_digits():
     diode = Shockley("d", np.float64(0.1) / 3, 1.1, 0.2)
-    assert diode.card("x_0", "anode", "cathode") == "dx_0 anode cathode d"
+    assert diode.card("x_0", ["anode", "cathode"]) == "dx_0 anode cathode d"
     card = diode.model_card()
     assert "np." not in card
     assert f"is={0.1 / 3!r}" in card and "n=1.1" in card and "rs=0.2" in card

@@ -14,23 +14,23 @@ DERIVATIVE = 1e-9
 
 @pytest.mark.parametrize("g", [1e-7, 1e-3, 0.1])
 def test_current_is_derivative_of_co_content(g):
-    resistor, v = Resistor(), np.array([-3.0, -0.1, 0.5, 2.0])
-    slope = central_difference(
-        lambda x: float(resistor.co_content(x, g).sum()), v, np.full(4, 1e-3)
-    )
-    np.testing.assert_allclose(resistor.current(v, g), slope, rtol=DERIVATIVE)
-    np.testing.assert_array_equal(resistor.conductance(v, g), np.full(4, g))
+    resistor, v = Resistor(g), np.array([-3.0, -0.1, 0.5, 2.0])
+    slope = central_difference(lambda x: float(resistor.co_content(x).sum()), v, np.full(4, 1e-3))
+    np.testing.assert_allclose(resistor.current(v), slope, rtol=DERIVATIVE)
+    np.testing.assert_array_equal(resistor.conductance(v), np.full(4, g))
 
 
 def test_numpy_and_jax_agree_exactly():
-    resistor, v, g = Resistor(), np.linspace(-2.0, 2.0, 7), np.full(7, 0.01)
-    for law in (resistor.current, resistor.conductance, resistor.co_content):
-        np.testing.assert_array_equal(law(v, g), np.asarray(law(jnp.asarray(v), jnp.asarray(g))))
+    v, g = np.linspace(-2.0, 2.0, 7), np.full(7, 0.01)
+    ours, theirs = Resistor(g), Resistor(jnp.asarray(g))
+    for name in ("current", "conductance", "co_content"):
+        expected = getattr(theirs, name)(jnp.asarray(v))
+        np.testing.assert_array_equal(getattr(ours, name)(v), np.asarray(expected))
 
 
 def test_card_is_the_resistance_with_all_digits():
     g = 0.1 / 3.0
-    card = Resistor().card("dense_0_1", "a", "b", np.float64(g))
+    card = Resistor(np.float64(g)).card("dense_0_1", ["a", "b"])
     name, first, second, value = card.split()
     assert (name, first, second) == ("rdense_0_1", "a", "b")
     assert float(value) == 1.0 / g
@@ -45,9 +45,9 @@ def test_a_fixed_resistor_obeys_the_law_of_a_trainable_one():
     fixed, v = FixedResistor(0.02), np.linspace(-2.0, 2.0, 7)
     assert fixed.linear and not fixed.trainable
     for name in ("current", "conductance", "co_content"):
-        expected = getattr(Resistor(), name)(v, 0.02)
+        expected = getattr(Resistor(0.02), name)(v)
         np.testing.assert_array_equal(getattr(fixed, name)(v), expected)
-    assert fixed.card("pool_0_1", "a", "b") == Resistor().card("pool_0_1", "a", "b", 0.02)
+    assert fixed.card("pool_0_1", ["a", "b"]) == Resistor(0.02).card("pool_0_1", ["a", "b"])
 
 
 @pytest.mark.parametrize("siemens", [0.0, -1.0, np.nan, np.inf, 1e-320])

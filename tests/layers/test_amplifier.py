@@ -67,7 +67,7 @@ def test_inverted_outputs_follow_the_positive_ones():
     assert negative.gains / negative.reflections == positive.gains / positive.reflections
     assert circuit.parameter_shapes()["dense_2"] == (2, 1)
     (group,) = (g for g in circuit.groups if g.name == "dense_2")
-    assert [circuit.node_names[n] for n in group.layout.first] == ["a1_0", "i1_0"]
+    assert [circuit.node_names[n] for n in group.sides.first] == ["a1_0", "i1_0"]
 
 
 @pytest.mark.parametrize("gain", [np.inf, np.nan])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense

@@ -217,7 +217,7 @@ def test_powers_sum_to_zero_and_co_contents_have_the_gradient_they_claim():
     )
     for group in circuit.trainable_groups:
         g = params[group.name]
-        explicit = 0.5 * group.layout.voltage_drop_product(v, v, weights[group.name])
+        explicit = 0.5 * group.sides.voltage_drop_product(v, v, weights[group.name])
         moved = params | {group.name: 2.0 * g}
         change = contents(moved)["resistors"] - contents(params)["resistors"]
         # Co-content is linear in the conductances.

@@ -23,8 +23,8 @@ def test_currents_of_a_dense_layer_equal_those_of_its_resistors():
     (group,) = circuit.groups
     rng = np.random.default_rng(0)
     v, g = rng.normal(size=(4, circuit.num_nodes)), rng.uniform(0, 1, (3, 3))
-    first, second = group.layout.linear_currents(v, g)
-    drops = v[:, group.layout.first][:, :, None] - v[:, group.layout.second][:, None, :]
+    first, second = group.sides.linear_currents(v, g)
+    drops = v[:, group.sides.first][:, :, None] - v[:, group.sides.second][:, None, :]
     # The package multiplies matrices, this sums branches: rounding apart, the same.
     np.testing.assert_allclose(first, (g * drops).sum(2), rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(second, -(g * drops).sum(1), rtol=1e-12, atol=1e-14)
@@ -37,7 +37,7 @@ def test_product_of_drops_is_the_mean_over_the_batch():
     v, dv = rng.normal(size=(2, 5, circuit.num_nodes))
     a, b = group.layout.pairs()
     expected = ((v[:, a] - v[:, b]) * (dv[:, a] - dv[:, b])).mean(0).reshape(3, 4)
-    np.testing.assert_allclose(group.layout.voltage_drop_product(v, dv), expected, atol=1e-14)
+    np.testing.assert_allclose(group.sides.voltage_drop_product(v, dv), expected, atol=1e-14)
 
 
 def test_layers_without_nodes_are_refused():

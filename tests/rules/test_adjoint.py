@@ -59,7 +59,7 @@ def test_equals_small_signal_and_the_transposed_solution(engine):
     for group in circuit.trainable_groups:
         found = np.asarray(estimate.gradient[group.name])
         voltages = np.asarray(point.voltages)
-        transposed = -group.layout.voltage_drop_product(voltages, multipliers)
+        transposed = -group.sides.voltage_drop_product(voltages, multipliers)
         scale = np.abs(found).max()
         assert np.abs(found - transposed).max() < EQUAL * scale
         assert np.abs(found - small_signal.gradient[group.name]).max() < EQUAL * scale

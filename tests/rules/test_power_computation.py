@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eqprop_spice.circuits.builder import CircuitBuilder
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.native import Native

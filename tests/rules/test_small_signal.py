@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eqprop_spice.circuits.builder import CircuitBuilder
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.costs.base import AbstractCost
 from eqprop_spice.costs.cross_entropy import CrossEntropy
 from eqprop_spice.costs.squared_error import SquaredError

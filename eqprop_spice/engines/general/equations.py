@@ -1,12 +1,14 @@
 r"""Kirchhoff's equations of any circuit as sparse matrices, linear nodes eliminated where it pays.
 
-With node voltages $v = S u + b$ and branch voltages $d = A u + w$ of the nonlinear devices,
+With node voltages $v = S u + b$ and drops $d = A u + w$ of the nonlinear devices,
 
 $f(u) = K u + q + N\,i(d) - I$, $K = R^T L S$, $A = E^T S$, $N = R^T E$,
 
-where L is the conductance matrix of the resistors, E holds +1 and -1 at the ends of each nonlinear
-branch, $q = R^T L b$, and R and S are those of `circuit`. Nodes that no nonlinear branch touches
-enter linearly: Kron's reduction removes them exactly, once for all samples.
+where L is the conductance matrix of the resistors, E holds +1 and -1 at the ends of each branch
+(from every terminal of a nonlinear device to its last), $q = R^T L b$, and R and S are those of
+`circuit`. Nodes that no branch touches enter linearly: Kron's reduction removes them exactly, once
+for all samples. The slopes of i by d are blocks, one for each device: a number where it has two
+terminals.
 """
 
 import dataclasses
@@ -22,6 +24,7 @@ from jaxtyping import Float, Int
 
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.groups import Group
+from eqprop_spice.circuits.layouts import add_at
 
 DENSE_LIMIT = 200
 """Nonlinear nodes up to which dense factorizations of the reduced system beat sparse ones of the
@@ -35,7 +38,9 @@ class Structure:
     Attributes:
         selection: S, `node free`.
         reflection: R, `node free`.
-        branches: The nonlinear groups.
+        groups: The nonlinear groups.
+        rows: Which branch's current each slope is of, `slope`.
+        columns: Which branch's drop it is by, `slope`.
         incidence: E, `node branch`.
         forward: A, `branch free`.
         backward: N, `free branch`.
@@ -44,11 +49,51 @@ class Structure:
 
     selection: scipy.sparse.csr_array
     reflection: scipy.sparse.csr_array
-    branches: tuple[Group, ...]
+    groups: tuple[Group, ...]
+    rows: Int[np.ndarray, " slope"]
+    columns: Int[np.ndarray, " slope"]
     incidence: scipy.sparse.csr_array
     forward: scipy.sparse.csr_array
     backward: scipy.sparse.csr_array
     nonlinear: Int[np.ndarray, " kept"]
+
+    @functools.cached_property
+    def single(self) -> bool:
+        """Whether every slope is of a branch of its own, by its own drop."""
+        return np.array_equal(self.rows, self.columns)
+
+    @functools.cached_property
+    def own(self) -> Float[np.ndarray, " slope"]:
+        """1 where a slope is by the branch's own drop."""
+        return (self.rows == self.columns).astype(float)
+
+    def split(self, branches: Float[np.ndarray, "batch branch"]) -> list[tuple[np.ndarray, ...]]:
+        """Return a value per branch as those of each group, port by port."""
+        parts, start = [], 0
+        for group in self.groups:
+            end = start + len(group.ports) * group.num_instances
+            parts.append(tuple(np.split(branches[:, start:end], len(group.ports), axis=1)))
+            start = end
+        return parts
+
+    def law(
+        self, params: Mapping[str, np.ndarray], drops: Float[np.ndarray, "batch branch"]
+    ) -> tuple[Float[np.ndarray, "batch branch"], Float[np.ndarray, "batch slope"]]:
+        """Return the current of every branch [A], and all slopes [S]."""
+        currents, slopes = [np.zeros((len(drops), 0))], [np.zeros((len(drops), 0))]
+        for group, ports in zip(self.groups, self.split(drops), strict=True):
+            law = group.law(params)
+            currents += law.currents(*ports)
+            slopes += [slope for row in law.slopes(*ports) for slope in row]
+        return np.concatenate(currents, axis=1), np.concatenate(slopes, axis=1)
+
+    def changes(
+        self, slopes: Float[np.ndarray, "batch slope"], drops: Float[np.ndarray, "batch branch"]
+    ) -> Float[np.ndarray, "batch branch"]:
+        """Return how the currents change with the drops, to first order [A]."""
+        if self.single:
+            return slopes * drops
+        return add_at(np.zeros(drops.shape), self.rows, slopes * drops[:, self.columns])
 
 
 def _entries(rows, columns, values, shape) -> scipy.sparse.csr_array:
@@ -57,33 +102,23 @@ def _entries(rows, columns, values, shape) -> scipy.sparse.csr_array:
     )
 
 
-def _node_map(circuit: Circuit, *, reflections: bool) -> scipy.sparse.csr_array:
-    """Return S, or R with reflections in place of gains."""
-    count = len(circuit.free_nodes)
-    position = np.full(circuit.num_nodes, -1)
-    position[circuit.free_nodes] = np.arange(count)
-    rows = [circuit.free_nodes, *(a.outputs for a in circuit.amplifiers)]
-    columns = [np.arange(count), *(position[a.inputs] for a in circuit.amplifiers)]
-    factors = [a.reflections if reflections else a.gains for a in circuit.amplifiers]
-    values = [np.ones(count), *factors]
-    return _entries(
-        np.concatenate(rows),
-        np.concatenate(columns),
-        np.concatenate(values),
-        (circuit.num_nodes, count),
-    )
-
-
 @functools.lru_cache(maxsize=64)
 def structure_of(circuit: Circuit) -> Structure:
     """Return the structure of a circuit's equations."""
-    selection = _node_map(circuit, reflections=False)
-    reflection = _node_map(circuit, reflections=True)
-    branches = circuit.nonlinear_groups
-    ends = [g.layout.pairs() for g in branches]
+    selection, reflection = circuit.selection.matrix, circuit.reflection.matrix
+    groups = circuit.nonlinear_groups
+    ends = [port for group in groups for port in group.ports]
     first = np.concatenate([np.zeros(0, int), *(e[0] for e in ends)])
     second = np.concatenate([np.zeros(0, int), *(e[1] for e in ends)])
     columns = np.arange(len(first))
+    blocks, start = [np.zeros((2, 0), int)], 0
+    for group in groups:
+        ports = len(group.ports)
+        numbers = start + np.arange(ports * group.num_instances).reshape(ports, -1)
+        places = np.broadcast_arrays(numbers[:, None], numbers[None, :])
+        blocks.append(np.stack([place.ravel() for place in places]))
+        start += numbers.size
+    slope_rows, slope_columns = np.concatenate(blocks, axis=1)
     incidence = _entries(
         np.concatenate([first, second]),
         np.concatenate([columns, columns]),
@@ -98,7 +133,9 @@ def structure_of(circuit: Circuit) -> Structure:
     return Structure(
         selection,
         reflection,
-        branches,
+        groups,
+        slope_rows,
+        slope_columns,
         incidence,
         forward,
         backward,
@@ -153,7 +190,7 @@ class DenseSystem:
         self._reduced = reduced
         self._forward = structure.forward[:, self.kept]
         self._backward = structure.backward[self.kept]
-        self._stamps = _stamps(self._forward, self._backward)
+        self._stamps = _stamps(structure, self._forward, self._backward)
 
     def reduce(self, right: Float[np.ndarray, "batch free"], *, transposed: bool = False):
         """Return the right-hand side that the kept nodes see."""
@@ -184,10 +221,10 @@ class DenseSystem:
         """Return the branch currents that leave the kept nodes [A]."""
         return (self._backward @ currents.T).T
 
-    def solve(self, conductances, right, *, transposed: bool = False):
+    def solve(self, slopes, right, *, transposed: bool = False):
         """Solve the Jacobian of each sample; singular ones give NaN."""
         size = len(self.kept)
-        jacobians = (self._stamps.T @ conductances.T).T.reshape(len(right), size, size)
+        jacobians = (self._stamps.T @ slopes.T).T.reshape(len(right), size, size)
         jacobians = jacobians + self._reduced
         if transposed:
             jacobians = jacobians.transpose(0, 2, 1)
@@ -202,25 +239,27 @@ class DenseSystem:
             return solutions
 
 
-def _stamps(forward, backward) -> scipy.sparse.csr_array:
-    """Return what a unit conductance of each branch adds to the raveled Jacobian."""
+def _stamps(structure: Structure, forward, backward) -> scipy.sparse.csr_array:
+    """Return what a unit of each slope adds to the raveled Jacobian."""
     size = backward.shape[0]
     by_branch = backward.T.tocsr()
-    branches, places, factors = [], [], []
-    for branch in range(forward.shape[0]):
-        row = slice(by_branch.indptr[branch], by_branch.indptr[branch + 1])
-        column = slice(forward.indptr[branch], forward.indptr[branch + 1])
+    slopes, places, factors = [], [], []
+    for slope, (one, other) in enumerate(
+        zip(structure.rows.tolist(), structure.columns.tolist(), strict=True)
+    ):
+        row = slice(by_branch.indptr[one], by_branch.indptr[one + 1])
+        column = slice(forward.indptr[other], forward.indptr[other + 1])
         place = by_branch.indices[row][:, None].astype(int) * size + forward.indices[column]
         places.append(place.ravel())
         factors.append(np.outer(by_branch.data[row], forward.data[column]).ravel())
-        branches.append(np.full(place.size, branch))
-    if not branches:
+        slopes.append(np.full(place.size, slope))
+    if not slopes:
         return scipy.sparse.csr_array((0, size * size))
     return _entries(
-        np.concatenate(branches),
+        np.concatenate(slopes),
         np.concatenate(places),
         np.concatenate(factors),
-        (len(branches), size * size),
+        (len(slopes), size * size),
     )
 
 
@@ -241,7 +280,7 @@ class SparseSystem:
         self.kept = np.arange(size)
         self._linear = linear
         self._forward, self._backward = structure.forward, structure.backward
-        stamps = _stamps(self._forward, self._backward).tocoo()
+        stamps = _stamps(structure, self._forward, self._backward).tocoo()
         base = linear.tocoo()
         # Column by column, as the compressed format wants it.
         base_places = base.coords[1].astype(int) * size + base.coords[0]
@@ -279,9 +318,9 @@ class SparseSystem:
         """Return the branch currents that leave the nodes [A]."""
         return (self._backward @ currents.T).T
 
-    def solve(self, conductances, right, *, transposed: bool = False):
+    def solve(self, slopes, right, *, transposed: bool = False):
         """Solve the Jacobian of each sample; singular ones give NaN."""
-        data = np.ascontiguousarray((self._stamps @ conductances.T).T + self._data)
+        data = np.ascontiguousarray((self._stamps @ slopes.T).T + self._data)
         if self._with_klu:
             import klujax  # pyright: ignore[reportMissingImports] (optional)
 

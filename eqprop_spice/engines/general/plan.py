@@ -18,7 +18,6 @@ from threadpoolctl import threadpool_limits
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.ideal_diodes import has_ideal_diodes
-from eqprop_spice.devices.diode import Shockley
 from eqprop_spice.engines.general.equations import (
     DENSE_LIMIT,
     DenseSystem,
@@ -42,30 +41,14 @@ RESIDUAL_TOLERANCE = 1e-9
 """Largest violation of Kirchhoff's law, relative to the currents that meet in a node, of a sample
 that counts as converged. Solutions are usually at 1e-14."""
 
+VOLTAGE_FLOOR = 1e-4
+"""Drop [V] that every device counts with at least when a violation is measured, so that 1e-13 V at
+a node is always small enough: far from the sources of a long ladder all currents are below the
+rounding error of those near them."""
+
 STEPPING = (*(10.0**-k for k in range(2, 13)), 0.0)
 """Conductances across every branch [S] that a stubborn sample is led through: SPICE's gmin
 stepping."""
-
-
-def _limit(device, new, old):
-    r"""Limit a junction's voltage step [V] as SPICE does.
-
-    A step up of a forward-biased junction is taken in its current:
-    $\hat d \leftarrow \hat d + n \ln(1 + \Delta d / n)$ with $n = N v_T$.
-
-    References:
-        Nagel (1975), SPICE2, UCB/ERL M520, section 3.3; ngspice's DEVpnjlim.
-    """
-    if not isinstance(device, Shockley):
-        return new
-    nvt = device.emission_voltage
-    critical = nvt * np.log(nvt / (np.sqrt(2.0) * device.saturation_current))
-    jump = (new > critical) & (np.abs(new - old) > 2.0 * nvt)
-    growth = np.maximum(1.0 + (new - old) / nvt, 0.0)
-    with np.errstate(divide="ignore"):
-        climbing = np.where(growth > 0.0, old + nvt * np.log(growth), critical)
-    starting = nvt * np.log(np.maximum(new, nvt) / nvt)
-    return np.where(jump, np.where(old > 0.0, climbing, starting), new)
 
 
 class _Problem:
@@ -92,37 +75,27 @@ class _Problem:
         currents, stiffness = load
         self.structure = structure_of(circuit)
         self.system = _system(circuit, params, stiffness, traced=traced)
-        known = np.zeros((len(inputs), circuit.num_nodes))
-        known[:, circuit.fixed_nodes] = circuit.fixed_voltages(inputs)
-        for a in circuit.amplifiers:
-            known[:, a.outputs] = a.gains * a.offsets
+        known = circuit.known_voltages(inputs)
         conductances = conductance_matrix(circuit, params, stiffness)
         leaving = (conductances @ known.T).T - circuit.injected_currents(currents)
-        self.right = -(self.structure.reflection.T @ leaving.T).T
+        self.right = -circuit.reflection.gather(leaving)
         self.offsets = (self.structure.incidence.T @ known.T).T
-        self.sizes = [g.num_instances for g in self.structure.branches]
-
-    def split(self, values: np.ndarray) -> list[np.ndarray]:
-        """Return the columns of each group of branches."""
-        return np.split(values, np.cumsum(self.sizes)[:-1], axis=1) if self.sizes else []
+        self.params = params
 
     def law(self, drops: np.ndarray, extra: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return current [A] and conductance [S] of every branch, and of `extra` across it."""
-        parts = self.split(drops)
-        devices = [g.device for g in self.structure.branches]
-        currents = [d.current(p) for d, p in zip(devices, parts, strict=True)]
-        slopes = [d.conductance(p) for d, p in zip(devices, parts, strict=True)]
-        nothing = np.zeros((len(drops), 0))
-        return (
-            np.concatenate([nothing, *currents], axis=1) + extra * drops,
-            np.concatenate([nothing, *slopes], axis=1) + extra,
-        )
+        """Return currents [A] and slopes [S], those of `extra` across every branch included."""
+        currents, slopes = self.structure.law(self.params, drops)
+        return currents + extra * drops, slopes + extra * self.structure.own
 
     def limit(self, new: np.ndarray, old: np.ndarray) -> np.ndarray:
-        """Return the voltages to linearize the branches at next [V]."""
-        groups = zip(self.structure.branches, self.split(new), self.split(old), strict=True)
-        nothing = np.zeros((len(new), 0))
-        return np.concatenate([nothing, *(_limit(g.device, a, b) for g, a, b in groups)], axis=1)
+        """Return the drops to linearize the branches at next [V]."""
+        structure = self.structure
+        limited = [np.zeros((len(new), 0))]
+        for group, *ports in zip(
+            structure.groups, structure.split(new), structure.split(old), strict=True
+        ):
+            limited += group.law(self.params).limit_step(*ports)
+        return np.concatenate(limited, axis=1)
 
 
 def _system(circuit: Circuit, params, stiffness: float, *, traced: bool):
@@ -154,10 +127,10 @@ def _iterate(
     drops = system.drops(solution) + offsets
     points = drops if warm else problem.limit(drops, np.zeros_like(drops))
     for step in range(1, MAX_STEPS + 1):
-        current, slope = problem.law(points, extra)
-        current = current + slope * (drops - points)
+        current, slopes = problem.law(points, extra)
+        current = current + problem.structure.changes(slopes, drops - points)
         excess = system.apply(solution[active]) + system.collect(current) - right[active]
-        solution[active] -= system.solve(slope, excess)
+        solution[active] -= system.solve(slopes, excess)
         drops = system.drops(solution[active]) + offsets[active]
         steps[active] = step
         far = np.abs(drops - points).max(axis=1, initial=0.0) > STEP_TOLERANCE
@@ -251,15 +224,35 @@ class GeneralPlan(AbstractPlan):
             *self._settle(_numpy(dict(params)), inputs, currents, 0.0, starts, traced=False)
         )
 
+    def violation(
+        self,
+        params: Mapping[str, np.ndarray],
+        voltages: Float[np.ndarray, "batch node"],
+        injected: Float[np.ndarray, "batch output"],
+    ) -> Float[np.ndarray, "batch free"]:
+        """Return how far Kirchhoff's law is violated, relative to the currents that meet in a node.
+
+        Args:
+            params: Conductances [S] by group name.
+            voltages: All node voltages [V].
+            injected: Current into each output [A], a spring's included.
+        """
+        excess = np.abs(self.circuit.residual(params, voltages, injected))
+        scale = self.circuit.current_scale(params, voltages, injected, voltage_floor=VOLTAGE_FLOOR)
+        ratio = excess / np.maximum(scale, np.finfo(float).tiny)
+        return np.where(np.isnan(ratio), np.inf, ratio)
+
     def jacobian(
         self, params: Mapping[str, Array], voltages: Float[np.ndarray, " node"]
     ) -> Float[np.ndarray, "free free"]:
         """Return the derivative of Kirchhoff's equations by the free voltages [S], one sample."""
         structure = structure_of(self.circuit)
-        conductances = conductance_matrix(self.circuit, _numpy(dict(params)), 0.0)
-        slopes = _branch_conductances(structure, voltages[None])[0]
+        arrays = _numpy(dict(params))
+        conductances = conductance_matrix(self.circuit, arrays, 0.0)
+        slopes = _slopes(structure, arrays, voltages[None])[0]
         linear = structure.reflection.T @ conductances @ structure.selection
-        return (linear + structure.backward * slopes @ structure.forward).toarray()
+        rows, columns = structure.backward[:, structure.rows], structure.forward[structure.columns]
+        return (linear + rows * slopes @ columns).toarray()
 
     def _point_shapes(self, batch: int):
         """Return the shapes of an operating point's arrays."""
@@ -294,10 +287,7 @@ class GeneralPlan(AbstractPlan):
             free, steps = _solve(problem, start)
             voltages = circuit.node_voltages(free, inputs)
             injected = currents - stiffness * circuit.outputs(voltages)
-            excess = np.abs(circuit.residual(params, voltages, injected))
-            scale = circuit.current_scale(params, voltages, injected)
-            ratio = excess / np.maximum(scale, np.finfo(float).tiny)
-        worst = np.where(np.isnan(ratio), np.inf, ratio)
+            worst = self.violation(params, voltages, injected)
         residual = worst.max(axis=1)
         converged: Bool[np.ndarray, " batch"] = residual <= RESIDUAL_TOLERANCE
         return (
@@ -322,27 +312,24 @@ class GeneralPlan(AbstractPlan):
         def solve(params, voltages, right, *, traced: bool):
             structure = structure_of(self.circuit)
             system = _system(self.circuit, params, 0.0, traced=traced)
-            slopes = _branch_conductances(structure, voltages)
+            slopes = _slopes(structure, params, voltages)
             injected = self.circuit.injected_currents(right)[:, self.circuit.free_nodes]
             reduced = system.reduce(injected, transposed=transposed)
             kept = system.solve(slopes, reduced, transposed=transposed)
             free = system.expand(kept, injected, transposed=transposed)
-            nodes = structure.reflection if transposed else structure.selection
-            return (nodes @ free.T).T
+            return (self.circuit.reflection if transposed else self.circuit.selection).spread(free)
 
         shape = jax.ShapeDtypeStruct(voltages.shape, jnp.float64)
         return self._call(solve, shape, (dict(params), voltages, right))
 
 
-def _branch_conductances(
-    structure: Structure, voltages: Float[np.ndarray, "batch node"]
-) -> Float[np.ndarray, "batch branch"]:
-    """Return the small-signal conductance of every nonlinear branch [S]."""
-    parts = [np.zeros((len(voltages), 0))]
-    for group in structure.branches:
-        one, two = group.layout.pairs()
-        parts.append(group.device.conductance(voltages[:, one] - voltages[:, two]))
-    return np.concatenate(parts, axis=1)
+def _slopes(
+    structure: Structure,
+    params: Mapping[str, np.ndarray],
+    voltages: Float[np.ndarray, "batch node"],
+) -> Float[np.ndarray, "batch slope"]:
+    """Return all slopes of the nonlinear devices at given voltages of all nodes [S]."""
+    return structure.law(params, (structure.incidence.T @ voltages.T).T)[1]
 
 
 def _numpy(tree):

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.circuits.groups import Group, Pairs, Product
+from eqprop_spice.circuits.groups import Group
+from eqprop_spice.circuits.layouts import Pairs, Product
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,12 +1,13 @@
 """Recognizes a chain of layers in a circuit, the structure the layered plan exploits."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.circuits.reciprocity import WEIGHT_TOLERANCE
 from eqprop_spice.devices.ideal import Diode
 from eqprop_spice.engines.layered.blocks import Block, block_of
@@ -294,9 +295,9 @@ def _diode_slots(
         device = group.device
         if not isinstance(device, Diode):
             raise _NotAChainError
-        pending: dict[tuple[int, int], list[dict[int, float]]] = {}
+        pending: dict[tuple[int, int], list[dict[int, tuple[int, float]]]] = {}
         first, second = group.layout.pairs()
-        for anode, cathode in zip(first.tolist(), second.tolist(), strict=True):
+        for i, (anode, cathode) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
             if circuit.is_fixed[anode] and circuit.is_fixed[cathode]:
                 continue
             sign, node, other = (
@@ -309,15 +310,31 @@ def _diode_slots(
             if row is None:
                 row = {}
                 rows.append(row)
-            row[position] = constants[other]
+            row[position] = i, constants[other]
         for (layer, sign), rows in pending.items():
             for row in rows:
-                present = np.zeros(len(sets[layer]), bool)
-                shifts = np.zeros(len(sets[layer]))
-                for position, shift in row.items():
-                    present[position], shifts[position] = True, shift
-                slots[layer].append(DiodeSlot(device, float(sign), shifts, present))
+                slots[layer].append(_slot(device, group.values, float(sign), len(sets[layer]), row))
     return slots
+
+
+def _slot(
+    device: Diode,
+    group_values: Mapping[str, Float[np.ndarray, " instance"]],
+    sign: float,
+    size: int,
+    row: Mapping[int, tuple[int, float]],
+) -> DiodeSlot:
+    """Return one slot: by position in the layer, which instance is there, and its other end [V]."""
+    positions = np.array(list(row), int)
+    instances = np.array([i for i, _ in row.values()], int)
+    present, shifts = np.zeros(size, bool), np.zeros(size)
+    present[positions], shifts[positions] = True, [shift for _, shift in row.values()]
+    values = {}
+    for name, own in group_values.items():
+        # Where there is no diode, the law is computed all the same, and left out.
+        values[name] = np.full(size, float(own[instances[0]]))
+        values[name][positions] = own[instances]
+    return DiodeSlot(device, sign, shifts, present, values)
 
 
 def _weights(ratios: list[np.ndarray]) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.circuits.circuit import Circuit
+from eqprop_spice.circuits.maps import take_columns
 from eqprop_spice.engines.layered.chain import Chain, Coupling
 
 Blocks: TypeAlias = tuple[Array, ...]
@@ -50,16 +50,6 @@ def _rows(matrix, rows: np.ndarray):
     return matrix[rows]
 
 
-def take_columns(matrix, columns: np.ndarray):
-    """Return columns of a matrix, as concatenated slices where they run in a few stretches."""
-    breaks = np.flatnonzero(np.diff(columns) != 1) + 1
-    if len(breaks) > len(columns) // 8:
-        return matrix[:, columns]
-    stretches = np.split(columns, breaks)
-    parts = [matrix[:, int(s[0]) : int(s[-1]) + 1] for s in stretches if len(s)]
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
-
-
 def _drive(coupling: Coupling, g, size: int):
     """Return the sum of gain times conductance from each node of the previous layer [S]."""
     total = jnp.zeros((size, g.shape[1]))
@@ -85,25 +75,6 @@ def _load(coupling: Coupling, g, size: int):
     row_sums = g.sum(axis=1)[coupling.driven_rows]
     squared = jnp.asarray(coupling.gains**2) * row_sums
     return jnp.zeros(size).at[coupling.driven_positions].add(squared)
-
-
-def fixed_voltages(circuit: Circuit, inputs):
-    """Return the voltages of the circuit's fixed nodes [V], `batch fixed`."""
-    batch = inputs.shape[0]
-    parts = [jnp.zeros((batch, 1))]
-    for s in circuit.sources:
-        if not len(s.nodes):
-            continue
-        constant = np.where(s.columns < 0, s.scales, 0.0)
-        factors = np.where(s.columns >= 0, s.scales, 0.0)
-        values = jnp.broadcast_to(jnp.asarray(constant)[None, :], (batch, len(constant)))
-        if factors.any():
-            columns = take_columns(inputs, np.maximum(s.columns, 0))
-            if not (factors == 1.0).all():
-                columns = columns * jnp.asarray(factors)[None, :]
-            values = columns if not constant.any() else columns + values
-        parts.append(values)
-    return jnp.concatenate(parts, axis=1)
 
 
 def assemble(parts: Sequence[Array], column_of_node: np.ndarray):

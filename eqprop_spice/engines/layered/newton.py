@@ -280,7 +280,7 @@ def _trial(network: Network, state: State, changes: Blocks) -> tuple[list, list,
 def _bend(chain: Chain) -> float:
     """Return the voltage over which the sharpest diode bends [V]; infinite without diodes."""
     slots = [slot for layer in chain.layers for slot in layer.diodes]
-    return min((s.junction.emission_voltage for s in slots), default=math.inf)
+    return min((float(np.min(s.junction.emission_voltage)) for s in slots), default=math.inf)
 
 
 def _useful_accuracy(jacobian: Jacobian, jacobi: Blocks) -> Array:

@@ -7,8 +7,9 @@ u outside the interval of the diodes' other ends, so the root is unique and easi
 
 import collections
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.constants import JUNCTION_CONDUCTANCE
-from eqprop_spice.devices.diode import Shockley
+from eqprop_spice.devices.diode import SMALLEST_DROP, Shockley
 from eqprop_spice.devices.ideal import Diode
 
 LARGEST_EXPONENT = 500.0
@@ -36,42 +37,64 @@ MAX_SAFE_STEPS = 90
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DiodeSlot:
-    """At most one diode at every node of a layer, all of one law and in one direction.
+    """At most one diode at every node of a layer, all of one kind and in one direction.
 
     Attributes:
-        device: The diode law.
+        device: The diode law, with the values that they share.
         sign: 1 if the anode is at the node, -1 if the cathode is.
         shifts: Voltage of the diode's other end [V].
         present: Which nodes have it.
+        values: By field of the device, what differs from node to node.
     """
 
     device: Diode
     sign: float
     shifts: Float[np.ndarray, " node"]
     present: Bool[np.ndarray, " node"]
+    values: Mapping[str, Float[np.ndarray, " node"]] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def junction(self) -> Shockley:
+        """The device law where it is a junction's; fields that vary hold a row of all nodes."""
+        assert isinstance(self.device, Shockley), "ideal diodes are solved by descent"
+        rows = {
+            name: float(values[0]) if (values == values[0]).all() else values[None, :]
+            for name, values in self.values.items()
+        }
+        return dataclasses.replace(self.device, **rows)
 
     @property
-    def junction(self) -> Shockley:
-        """The device law where it is a junction's."""
-        assert isinstance(self.device, Shockley), "ideal diodes are solved by descent"
-        return self.device
+    def varies(self) -> bool:
+        """Whether its diodes are not all alike."""
+        return any((values != values[0]).any() for values in self.values.values())
 
 
 def merge_slots(layers: Sequence[tuple[DiodeSlot, ...]], sizes: Sequence[int]):
     """Return the slots of several layers side by side, so that one solution serves them all."""
     starts = np.cumsum([0, *sizes])
-    merged: dict[tuple[Diode, float, int], tuple[np.ndarray, np.ndarray]] = {}
+    merged: dict[tuple[Diode, float, int], tuple[np.ndarray, np.ndarray, dict]] = {}
     for slots, start, size in zip(layers, starts, sizes, strict=False):
         seen: collections.Counter[tuple[Diode, float]] = collections.Counter()
         for slot in slots:
             kind = (slot.device, slot.sign)
             key = (*kind, seen[kind])
             seen[kind] += 1
-            nothing = (np.zeros(starts[-1]), np.zeros(starts[-1], bool))
-            shifts, present = merged.setdefault(key, nothing)
+            nothing = (np.zeros(starts[-1]), np.zeros(starts[-1], bool), {})
+            shifts, present, values = merged.setdefault(key, nothing)
             shifts[start : start + size] = slot.shifts
             present[start : start + size] = slot.present
-    return tuple(DiodeSlot(device, sign, *values) for (device, sign, _), values in merged.items())
+            for name, own in slot.values.items():
+                shared = np.full(starts[-1], float(getattr(slot.device, name)))
+                values.setdefault(name, shared)[start : start + size] = own
+    return tuple(DiodeSlot(device, sign, *parts) for (device, sign, _), parts in merged.items())
+
+
+def _by_law(slots: tuple[DiodeSlot, ...]) -> list[list[DiodeSlot]]:
+    """Return the slots whose diodes are all alike together, each of the others alone."""
+    laws: dict[Shockley | int, list[DiodeSlot]] = {}
+    for number, slot in enumerate(slots):
+        laws.setdefault(number if slot.varies else slot.junction, []).append(slot)
+    return list(laws.values())
 
 
 def _row(values):
@@ -98,7 +121,8 @@ def _log_lambert(q):
 def _junction(device: Shockley, u):
     """Return current [A], conductance [S] and its derivative [S/V] of a junction.
 
-    The law is that of `Shockley`, with exp cut off.
+    The law is that of `Shockley` with exp cut off, and the curvature that Halley's steps need. It
+    is written out once more since it is what the solution of a minibatch spends its time on.
     """
     nvt, i_s = device.emission_voltage, device.saturation_current
     exponential = jnp.exp(jnp.clip(u * (1.0 / nvt), -3.0, LARGEST_EXPONENT))
@@ -119,10 +143,12 @@ def _diode(device: Shockley, v):
     Newton steps on the whole law add the reverse region and the junction conductance.
     """
     r_s, nvt = device.series_resistance, device.emission_voltage
-    if r_s == 0.0:
+    if np.all(r_s == 0.0):
         return _junction(device, v)
     drop = r_s * device.saturation_current
-    u = v + drop - nvt * _log_lambert(math.log(drop / nvt) + (v + drop) / nvt)
+    # A diode without series resistance among others that have one steps to its voltage below.
+    log = math.log(drop / nvt) if np.ndim(drop / nvt) == 0 else np.log((drop + SMALLEST_DROP) / nvt)
+    u = v + drop - nvt * _log_lambert(log + (v + drop) / nvt)
     current, slope, _ = _junction(device, u)
     u = u - (u + r_s * current - v) / (1.0 + r_s * slope)
     current, slope, curvature = _junction(device, u)
@@ -164,17 +190,15 @@ def rough_solution(slots: tuple[DiodeSlot, ...], c, current):
     """
     inverse = 1.0 / c
     linear = start = current * inverse
-    for device in dict.fromkeys(slot.junction for slot in slots):
-        room, sign = None, 1.0
-        for slot in slots:
-            if slot.device != device:
-                continue
+    for members in _by_law(slots):
+        device, room, sign = members[0].junction, None, 1.0
+        for slot in members:
             own = slot.sign * (linear - _row(slot.shifts))
             if not slot.present.all():
                 own = jnp.where(jnp.asarray(slot.present)[None, :], own, -1.0)
             sign = slot.sign if room is None else jnp.where(own > room, slot.sign, sign)
             room = own if room is None else jnp.maximum(own, room)
-        assert room is not None, "the device came from one of the slots"
+        assert room is not None, "every law comes from a slot"
         resistance = inverse + device.series_resistance
         most = jnp.maximum(room, 0.0) * (1.0 / (resistance * device.saturation_current))
         drop = device.emission_voltage * jnp.log(1.0 + most)
@@ -268,7 +292,7 @@ def solve_nodes(slots: tuple[DiodeSlot, ...], c, current, guess):
     """
     if not slots:
         return current / c, jnp.zeros_like(current)
-    nvt = min(slot.junction.emission_voltage for slot in slots)
+    nvt = min(float(np.min(slot.junction.emission_voltage)) for slot in slots)
     tolerance = (12.0 * ROUNDING * nvt**2) ** (1.0 / 3.0)
     equation = _NodeEquation(slots, c, current)
 

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
+from eqprop_spice.circuits.maps import NodeMap, take_columns
 from eqprop_spice.engines.layered.chain import Chain
 from eqprop_spice.engines.layered.descent import Descent
 from eqprop_spice.engines.layered.equations import (
@@ -29,8 +30,6 @@ from eqprop_spice.engines.layered.equations import (
     assemble,
     attach,
     build_network,
-    fixed_voltages,
-    take_columns,
 )
 from eqprop_spice.engines.layered.newton import Newton
 from eqprop_spice.engines.plans import AbstractPlan
@@ -88,20 +87,20 @@ class LayeredPlan(AbstractPlan):
         residual, worst_node = self.method.violation(network, state)
         converged = residual <= self.method.residual_tolerance
         parts = [jnp.where(converged[:, None], v, jnp.nan) for v in (fixed, *state.voltages)]
-        voltages = self._expand(parts[0], parts[1:], reflections=False)
+        voltages = self._expand(parts[0], parts[1:], self.circuit.selection)
         return OperatingPoint(voltages, converged, residual, worst_node, state.steps[:, 0])
 
-    def _expand(self, fixed: Array, layers: Sequence[Array], *, reflections: bool) -> Array:
+    def _expand(self, fixed: Array, layers: Sequence[Array], node_map: NodeMap) -> Array:
         """Return a value per node of the circuit from those of the fixed nodes and the layers.
 
-        A follower's value is its gain, or else its reflection, times that of the node it follows.
+        What `node_map.spread` does for values in one array, here in few copies for those of layers.
         """
         parts = [fixed, *layers]
         columns = self.chain.column_of_node
-        followers = []
-        for a in self.circuit.amplifiers:
-            factors = jnp.asarray(a.reflections if reflections else a.gains)[None, :]
-            followers.append(assemble(parts, columns[a.inputs]) * factors)
+        followers = [
+            assemble(parts, columns[inputs]) * jnp.asarray(factors)[None, :]
+            for inputs, _, factors in node_map.links
+        ]
         return assemble([*parts, *followers], columns)
 
     def layer_changes(
@@ -140,7 +139,7 @@ class LayeredPlan(AbstractPlan):
         """Settle from nothing; return also what the next phases start from."""
 
         def settle_first(params, inputs, load):
-            fixed = fixed_voltages(self.circuit, inputs)
+            fixed = self.circuit.fixed_voltages(inputs)
             network = build_network(self.chain, params, fixed)
             loaded = attach(network, *load)
             state = self.method.settle(loaded)
@@ -169,7 +168,8 @@ class LayeredPlan(AbstractPlan):
                 layers = zip(self.chain.layers, changes, strict=True)
                 changes = [jnp.asarray(layer.weights)[None, :] * c for layer, c in layers]
             fixed = jnp.zeros((voltages.shape[0], len(self.circuit.fixed_nodes)))
-            return self._expand(fixed, changes, reflections=adjoint)
+            node_map = self.circuit.reflection if adjoint else self.circuit.selection
+            return self._expand(fixed, changes, node_map)
 
         return jax.jit(respond, static_argnames="adjoint")
 

@@ -20,8 +20,8 @@ from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import GROUND
 from eqprop_spice.circuits.ideal_diodes import has_ideal_diodes, unexplained_currents
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice.feed import HeldFeed, SweepFeed, deck_of
@@ -106,7 +106,7 @@ class NgSpice(AbstractEngine):
                 currents
             )
         )
-        changes = circuit.voltage_changes(free)
+        changes = circuit.selection.spread(free)
         arrays = {name: np.asarray(values) for name, values in params.items()}
         voltages = np.asarray(voltages)
         residual = circuit.linearized_residual(arrays, voltages, changes, currents)

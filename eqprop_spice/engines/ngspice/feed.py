@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.phases import AbstractNudge, AbstractPhase
 from eqprop_spice.spice.session import Session
 from eqprop_spice.spice.writer import amplifier_cards, device_cards, number, printed
@@ -39,11 +39,11 @@ def deck_of(circuit: Circuit) -> Deck:
     names = circuit.node_names
     resistor_fed = [
         layout.second[~circuit.is_fixed[layout.second]]
-        for layout in (g.layout for g in circuit.linear_groups)
+        for layout in (g.sides for g in circuit.linear_groups)
         if circuit.is_fixed[layout.first].any()
     ] + [
         layout.first[~circuit.is_fixed[layout.first]]
-        for layout in (g.layout for g in circuit.linear_groups)
+        for layout in (g.sides for g in circuit.linear_groups)
         if circuit.is_fixed[layout.second].any()
     ]
     outputs = circuit.clamped_nodes[~circuit.is_fixed[circuit.clamped_nodes]]
@@ -53,7 +53,7 @@ def deck_of(circuit: Circuit) -> Deck:
     touched = {
         int(node)
         for group in circuit.nonlinear_groups
-        for nodes in (group.layout.first, group.layout.second)
+        for nodes in group.layout.terminals()
         for node in nodes
     }
     for group in circuit.sources:

@@ -13,7 +13,7 @@ import scipy.sparse
 from jaxtyping import Float
 
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import Product, add_at
+from eqprop_spice.circuits.layouts import Product, add_at
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eqprop_spice.circuits.builder import CircuitBuilder
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.diode import PRESETS, Shockley
 from eqprop_spice.devices.resistor import Resistor

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eqprop_spice.circuits.builder import CircuitBuilder
-from eqprop_spice.circuits.groups import GROUND
+from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.engines.ngspice.folding import fold

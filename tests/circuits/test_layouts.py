@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from eqprop_spice.circuits.groups import AbstractLayout, Pairs, Patches, Product, Shared, add_at
+from eqprop_spice.circuits.layouts import AbstractTwoSided, Pairs, Patches, Product, Shared, add_at
 
 ROUNDING = 1e-13
 """Sums of a dozen products of numbers of order 1, in another order."""
@@ -24,7 +24,7 @@ layouts = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys()
 
 
 @layouts
-def test_shapes_fit_each_other(layout: AbstractLayout):
+def test_shapes_fit_each_other(layout: AbstractTwoSided):
     first, second = layout.pairs()
     count = int(np.prod(layout.wiring.shape))
     assert len(first) == len(second) == count == len(set(layout.instance_names()))
@@ -50,7 +50,7 @@ def test_patches_connect_every_row_to_every_column_of_a_patch():
 
 
 @layouts
-def test_currents_and_products_are_those_of_the_instances(layout: AbstractLayout):
+def test_currents_and_products_are_those_of_the_instances(layout: AbstractTwoSided):
     rng = np.random.default_rng(0)
     v, dv = rng.normal(size=(2, 5, NUM_NODES))
     g = rng.uniform(0.5, 1.0, layout.shape)
@@ -88,7 +88,7 @@ def test_currents_and_products_are_those_of_the_instances(layout: AbstractLayout
 
 @layouts
 @pytest.mark.parametrize("batch", [1, 2, 4, 30])
-def test_jax_gives_the_same_products_for_few_samples_and_many(layout: AbstractLayout, batch: int):
+def test_jax_gives_the_same_products_for_few_samples_and_many(layout: AbstractTwoSided, batch: int):
     v, dv = np.random.default_rng(1).normal(size=(2, batch, NUM_NODES))
     for still in (None, np.arange(NUM_NODES) < 6):
         change = dv if still is None else np.where(still, 0.0, dv)
