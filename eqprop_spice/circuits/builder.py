@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int
@@ -86,7 +87,11 @@ class CircuitBuilder:
         return name
 
     def add_inputs(
-        self, name: str, nodes: Sequence[int] | np.ndarray, columns: np.ndarray, scale: float = 1.0
+        self,
+        name: str,
+        nodes: Sequence[SupportsIndex] | np.ndarray,
+        columns: np.ndarray,
+        scale: float = 1.0,
     ) -> None:
         """Hold nodes at `scale` times the given columns of the input vector."""
         nodes = np.asarray(nodes, int)
@@ -94,7 +99,7 @@ class CircuitBuilder:
         self._sources.append(Sources(self._claim(name), nodes, np.asarray(columns, int), scales))
 
     def add_constants(
-        self, name: str, nodes: Sequence[int] | np.ndarray, voltages: Iterable[float]
+        self, name: str, nodes: Sequence[SupportsIndex] | np.ndarray, voltages: Iterable[float]
     ) -> None:
         """Hold nodes at constant voltages [V]."""
         nodes = np.asarray(nodes, int)
@@ -134,8 +139,8 @@ class CircuitBuilder:
         self,
         name: str,
         device: AbstractTwoTerminal,
-        first: np.ndarray | Sequence[int],
-        second: np.ndarray | Sequence[int],
+        first: np.ndarray | Sequence[SupportsIndex],
+        second: np.ndarray | Sequence[SupportsIndex],
     ) -> None:
         """Connect `first[i]` to `second[i]`."""
         layout = Pairs(np.asarray(first, int), np.asarray(second, int))
@@ -171,7 +176,10 @@ class CircuitBuilder:
         self._groups.append(Group(self._claim(name), device, layout))
 
     def build(
-        self, output_nodes: Sequence[tuple[int, int]] | np.ndarray, *, num_inputs: int
+        self,
+        output_nodes: Sequence[tuple[SupportsIndex, SupportsIndex]] | np.ndarray,
+        *,
+        num_inputs: int,
     ) -> Circuit:
         """Check what was collected and return it as a circuit.
 

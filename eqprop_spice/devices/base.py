@@ -26,7 +26,7 @@ class AbstractTwoTerminal:
         return False
 
     def current(
-        self, voltage: Float[Array, "*shape"], value: Array = None
+        self, voltage: Float[Array, "*shape"], value: Array | float | None = None
     ) -> Float[Array, "*shape"]:
         """Return the current into the first terminal [A].
 
@@ -37,13 +37,13 @@ class AbstractTwoTerminal:
         raise NotImplementedError
 
     def conductance(
-        self, voltage: Float[Array, "*shape"], value: Array = None
+        self, voltage: Float[Array, "*shape"], value: Array | float | None = None
     ) -> Float[Array, "*shape"]:
         """Return the small-signal conductance, the derivative of the current [S]."""
         raise NotImplementedError
 
     def co_content(
-        self, voltage: Float[Array, "*shape"], value: Array = None
+        self, voltage: Float[Array, "*shape"], value: Array | float | None = None
     ) -> Float[Array, "*shape"]:
         r"""Return the co-content $\int_0^v i(v')\,dv'$ [W]."""
         raise NotImplementedError

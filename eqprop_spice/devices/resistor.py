@@ -22,15 +22,15 @@ class Resistor(AbstractTwoTerminal):
         """Its law is Ohm's."""
         return True
 
-    def current(self, voltage, value: Array = None):
+    def current(self, voltage, value: Array | float):
         """Return $g v$ [A]."""
         return value * voltage
 
-    def conductance(self, voltage, value: Array = None):
+    def conductance(self, voltage, value: Array | float):
         """Return g [S]."""
         return value + 0.0 * voltage
 
-    def co_content(self, voltage, value: Array = None):
+    def co_content(self, voltage, value: Array | float):
         """Return $g v^2 / 2$ [W]."""
         return 0.5 * value * voltage**2
 
@@ -63,15 +63,15 @@ class FixedResistor(AbstractTwoTerminal):
         """Its law is Ohm's."""
         return True
 
-    def current(self, voltage, value: Array = None):
+    def current(self, voltage, value=None):
         """Return $g v$ [A]."""
         return Resistor().current(voltage, self.siemens)
 
-    def conductance(self, voltage, value: Array = None):
+    def conductance(self, voltage, value=None):
         """Return g [S]."""
         return Resistor().conductance(voltage, self.siemens)
 
-    def co_content(self, voltage, value: Array = None):
+    def co_content(self, voltage, value=None):
         """Return $g v^2 / 2$ [W]."""
         return Resistor().co_content(voltage, self.siemens)
 

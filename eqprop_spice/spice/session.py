@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Complex, Float
@@ -36,6 +36,7 @@ COMMANDS_BETWEEN_RELEASES = 5000
 KEPT_MESSAGES = 40
 
 
+@runtime_checkable
 class PointFeed(Protocol):
     """Gives external sources their values, point by point of a sweep."""
 

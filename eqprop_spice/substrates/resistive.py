@@ -50,7 +50,7 @@ class ResistiveNetwork(AbstractSubstrate):
     nonidealities: tuple[AbstractNonideality, ...] = ()
 
     @functools.cached_property
-    def group_weights(self) -> dict[str, Array]:
+    def group_weights(self) -> dict[str, Array | float]:
         """The weight of every trainable group, a number or an array over its instances."""
         if self.weights == "none":
             return dict.fromkeys(self.circuit.parameter_shapes(), np.ones(()))
@@ -306,7 +306,7 @@ class ResistiveNetwork(AbstractSubstrate):
         return self._product(mean, change, samples, self.group_weights)
 
     def _product(
-        self, mean: Array, change: Array, samples: Array, weights: Mapping[str, Array]
+        self, mean: Array, change: Array, samples: Array, weights: Mapping[str, Array | float]
     ) -> dict[str, Array]:
         """Return the mean over samples of the product of two drops; without a weight it is 1."""
         xp = mean.__array_namespace__()

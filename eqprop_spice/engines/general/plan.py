@@ -323,7 +323,7 @@ class GeneralPlan(AbstractPlan):
             structure = structure_of(self.circuit)
             system = _system(self.circuit, params, 0.0, traced=traced)
             slopes = _branch_conductances(structure, voltages)
-            injected = self.circuit.injected_currents(right)[:, self.circuit.free_nodes]
+            injected = np.asarray(self.circuit.injected_currents(right))[:, self.circuit.free_nodes]
             reduced = system.reduce(injected, transposed=transposed)
             kept = system.solve(slopes, reduced, transposed=transposed)
             free = system.expand(kept, injected, transposed=transposed)
@@ -341,7 +341,8 @@ def _branch_conductances(
     parts = [np.zeros((len(voltages), 0))]
     for group in structure.branches:
         one, two = group.layout.pairs()
-        parts.append(group.device.conductance(voltages[:, one] - voltages[:, two]))
+        slope = group.device.conductance(voltages[:, one] - voltages[:, two])
+        parts.append(np.asarray(slope))
     return np.concatenate(parts, axis=1)
 
 
