@@ -40,8 +40,8 @@ def clamp_error() -> float:
     (point,) = NgSpice().settle(circuit, params, np.array([[source]]), [Free()])
 
     def leaving(v: float) -> float:
-        upper = diode.current(np.float64(v - shift))
-        lower = diode.current(np.float64(-shift - v))
+        upper = diode.current(np.array(v - shift))
+        lower = diode.current(np.array(-shift - v))
         return conductance * (v - source) + float(upper) - float(lower)
 
     exact = brentq(leaving, 0.0, source, xtol=1e-15, rtol=np.float64(1e-15))

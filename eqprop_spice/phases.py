@@ -28,7 +28,7 @@ class AbstractPhase:
         raise NotImplementedError
 
     @property
-    def conductance(self) -> Any:
+    def conductance(self) -> Array | float:
         """The conductance $G$ [S] of the load, the same at every output."""
         return 0.0
 
@@ -71,7 +71,7 @@ class Spring(AbstractPhase):
     the system is unstable.
     """
 
-    stiffness: Any
+    stiffness: Array | float
     targets: Float[Array, "batch output"]
 
     def source_currents(self, batch_size: int, num_outputs: int) -> Float[Array, "batch output"]:
@@ -79,7 +79,7 @@ class Spring(AbstractPhase):
         return self.stiffness * self.targets
 
     @property
-    def conductance(self) -> Any:
+    def conductance(self) -> Array | float:
         """The conductance of the spring [S]."""
         return self.stiffness
 
@@ -89,14 +89,14 @@ class Load(AbstractPhase):
     """Given currents beside a given conductance: what any phase is once its currents are known."""
 
     currents: Float[Array, "batch output"]
-    stiffness: Any
+    stiffness: Array | float
 
     def source_currents(self, batch_size: int, num_outputs: int) -> Float[Array, "batch output"]:
         """Return the injected currents [A]."""
         return self.currents
 
     @property
-    def conductance(self) -> Any:
+    def conductance(self) -> Array | float:
         """The conductance [S]."""
         return self.stiffness
 

@@ -17,6 +17,8 @@ State = TypeVar("State")
 class Settled(Generic[State]):
     """The state of a batch of samples, and whether each of them has settled.
 
+    Transformations of JAX may stack several: then all arrays have more axes before the others.
+
     Attributes:
         state: The state: a tree of arrays, `batch ...`; NaN where not converged, or where the
             iteration stopped if the system says so.
@@ -26,9 +28,9 @@ class Settled(Generic[State]):
     """
 
     state: State
-    converged: Bool[Array, " batch"]
-    residual: Float[Array, " batch"]
-    num_steps: Int[Array, " batch"]
+    converged: Bool[Array, "*batch"]
+    residual: Float[Array, "*batch"]
+    num_steps: Int[Array, "*batch"]
 
 
 @jax.tree_util.register_dataclass
@@ -36,7 +38,7 @@ class Settled(Generic[State]):
 class OperatingPoint:
     """The node voltages of a batch of samples, and whether each of them is one.
 
-    What `Settled` is to any system, with the voltages as the state.
+    What `Settled` is to any system, with the voltages as the state; it may be stacked as well.
 
     Attributes:
         voltages: Voltage of every node [V], ground included; NaN where not converged.
@@ -47,14 +49,14 @@ class OperatingPoint:
         num_steps: Newton steps taken, where the engine counts them; else 0.
     """
 
-    voltages: Float[Array, "batch node"]
-    converged: Bool[Array, " batch"]
-    residual: Float[Array, " batch"]
-    worst_node: Int[Array, " batch"]
-    num_steps: Int[Array, " batch"]
+    voltages: Float[Array, "*batch node"]
+    converged: Bool[Array, "*batch"]
+    residual: Float[Array, "*batch"]
+    worst_node: Int[Array, "*batch"]
+    num_steps: Int[Array, "*batch"]
 
     @property
-    def state(self) -> Float[Array, "batch node"]:
+    def state(self) -> Float[Array, "*batch node"]:
         """The voltages, as the state of a circuit."""
         return self.voltages
 

@@ -13,6 +13,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from jaxtyping import config, install_import_hook
+
+# Before the package is imported: every annotation and every shape in it is checked at every call.
+# An int may stand for a float, as type checkers have it.
+install_import_hook(
+    "eqprop_spice", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
 
 KEPT = Path(__file__).parent.parent / ".pytest_cache" / "jax"
 """Where `make clean` removes it."""
@@ -42,6 +49,13 @@ settings.register_profile(
     "deterministic", deadline=None, derandomize=True, max_examples=15, database=None
 )
 settings.load_profile("deterministic")
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that pass wrong types on purpose: annotations are not checked."""
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
+
 
 MAX_MAPPINGS = 15_000
 """Memory mappings of a process from which its compiled programs are dropped: each takes hundreds,

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.devices.diode import PRESETS, Shockley
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
@@ -193,7 +194,7 @@ class Layered:
         self,
         params: dict[str, np.ndarray],
         inputs: np.ndarray,
-        currents: np.ndarray | None = None,
+        currents: Array | None = None,
         stiffness: float = 0.0,
     ) -> np.ndarray:
         """Return the unknown voltages of every sample, by Newton steps with backtracking.

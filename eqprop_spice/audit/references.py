@@ -71,7 +71,7 @@ def exact_gradient(case: Case, point: OperatingPoint) -> dict[str, np.ndarray]:
     slopes = np.asarray(case.cost.gradient(case.circuit.outputs(voltages), case.targets))
     multipliers = GeneralPlan(case.circuit).adjoint(case.params, point.voltages, slopes)
     return {
-        group.name: -group.sides.voltage_drop_product(voltages, multipliers)
+        group.name: -np.asarray(group.sides.voltage_drop_product(voltages, multipliers))
         for group in case.circuit.trainable_groups
     }
 

@@ -81,7 +81,7 @@ class Audit:
 
     case: Case
     exact: dict[str, np.ndarray]
-    estimates: dict[str, dict[str, np.ndarray]]
+    estimates: dict[str, dict[str, Array]]
     agreement: dict[str, dict[str, Comparison]]
     comparisons: dict[str, dict[str, Comparison]]
     budget: Budget

@@ -57,7 +57,7 @@ def linear_conductances(case: Case) -> np.ndarray:
     reflected = total.copy()
     for a in circuit.amplifiers:
         reflected = add_at(reflected, a.inputs, a.gains * a.reflections * total[a.outputs])
-    return reflected[np.unique(inputs)]
+    return np.asarray(reflected)[np.unique(inputs)]
 
 
 def find_operating_points(case: Case, *, seed: int = 0) -> Uniqueness:

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int
@@ -93,7 +94,11 @@ class CircuitBuilder:
         return name
 
     def add_inputs(
-        self, name: str, nodes: Sequence[int] | np.ndarray, columns: np.ndarray, scale: float = 1.0
+        self,
+        name: str,
+        nodes: Sequence[SupportsIndex] | np.ndarray,
+        columns: np.ndarray,
+        scale: float = 1.0,
     ) -> None:
         """Hold nodes at `scale` times the given columns of the input vector."""
         nodes = np.asarray(nodes, int)
@@ -101,7 +106,7 @@ class CircuitBuilder:
         self._sources.append(Sources(self._claim(name), nodes, np.asarray(columns, int), scales))
 
     def add_constants(
-        self, name: str, nodes: Sequence[int] | np.ndarray, voltages: Iterable[float]
+        self, name: str, nodes: Sequence[SupportsIndex] | np.ndarray, voltages: Iterable[float]
     ) -> None:
         """Hold nodes at constant voltages [V]."""
         nodes = np.asarray(nodes, int)
@@ -141,8 +146,8 @@ class CircuitBuilder:
         self,
         name: str,
         device: AbstractTwoTerminal,
-        first: np.ndarray | Sequence[int],
-        second: np.ndarray | Sequence[int],
+        first: np.ndarray | Sequence[SupportsIndex],
+        second: np.ndarray | Sequence[SupportsIndex],
     ) -> None:
         """Connect `first[i]` to `second[i]`."""
         self.add_devices(name, device, [first, second])
@@ -151,7 +156,7 @@ class CircuitBuilder:
         self,
         name: str,
         device: AbstractDevice,
-        nodes: Sequence[np.ndarray | Sequence[int]],
+        nodes: Sequence[np.ndarray | Sequence[SupportsIndex]],
         *,
         values: Mapping[str, Sequence[float] | np.ndarray] | None = None,
     ) -> None:
@@ -215,7 +220,10 @@ class CircuitBuilder:
         self._groups.append(Group(self._claim(name), device, layout))
 
     def build(
-        self, output_nodes: Sequence[tuple[int, int]] | np.ndarray, *, num_inputs: int
+        self,
+        output_nodes: Sequence[tuple[SupportsIndex, SupportsIndex]] | np.ndarray,
+        *,
+        num_inputs: int,
     ) -> Circuit:
         """Check what was collected and return it as a circuit.
 

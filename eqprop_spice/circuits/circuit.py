@@ -306,8 +306,9 @@ class Circuit:
             voltage_floor: Drop that every device counts with at least [V], so that a circuit at
                 rest has a scale too.
         """
-        bounds = self._parts(lambda group: group.current_bounds(params, voltages, voltage_floor))
-        magnitude = sum_at(np.zeros(voltages.shape), bounds)
+        known = np.asarray(voltages)
+        bounds = self._parts(lambda group: group.current_bounds(params, known, voltage_floor))
+        magnitude = sum_at(np.zeros(known.shape), bounds)
         add_at(magnitude, self.output_nodes[:, 0], np.abs(injected))
         add_at(magnitude, self.output_nodes[:, 1], np.abs(injected))
         return abs(self.reflection).gather(magnitude)

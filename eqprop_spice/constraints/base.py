@@ -1,6 +1,7 @@
 """What a constraint is."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from eqprop_spice.arrays import Array
 
@@ -9,6 +10,6 @@ from eqprop_spice.arrays import Array
 class AbstractConstraint:
     """Maps updated parameters to the nearest that a device can realize."""
 
-    def __call__(self, params: dict[str, Array]) -> dict[str, Array]:
+    def __call__(self, params: Mapping[str, Array]) -> dict[str, Array]:
         """Return the parameters within the constraint."""
         raise NotImplementedError

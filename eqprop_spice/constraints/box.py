@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import jax.numpy as jnp
 
@@ -30,6 +31,6 @@ class Box(AbstractConstraint):
                 "positive, finite and in ascending order."
             )
 
-    def __call__(self, params: dict[str, Array]) -> dict[str, Array]:
+    def __call__(self, params: Mapping[str, Array]) -> dict[str, Array]:
         """Return the clipped conductances."""
         return {name: jnp.clip(value, self.lower, self.upper) for name, value in params.items()}

@@ -1,6 +1,7 @@
 """Signed coefficients as pairs of conductances, of which one is switched off."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax.numpy as jnp
 
@@ -29,11 +30,11 @@ class SignedPairs(AbstractConstraint):
         if not self.floor > 0:
             raise ConfigError(f"SignedPairs has floor {self.floor} S; it must be positive.")
 
-    def __call__(self, params: dict[str, Array]) -> dict[str, Array]:
+    def __call__(self, params: Mapping[str, Array]) -> dict[str, Array]:
         """Return the conductances with every sign resolved."""
         resolved = dict(params)
         for name, pairs in self.pairs.items():
-            value = params[name]
+            value = jnp.asarray(params[name])
             for positive, negative in pairs:
                 signed = signed_row(value, positive, negative, self.floor)
                 value = value.at[positive].set(jnp.maximum(signed, self.floor))

@@ -26,7 +26,9 @@ SATURATION_EXPONENT = 3.0
 """XTI of a diode's model in SPICE, where it is not given."""
 
 
-def limited_junction(new: Array, old: Array, thermal: Array, saturation: Array) -> Array:
+def limited_junction(
+    new: Array, old: Array, thermal: Array | float, saturation: Array | float
+) -> Array:
     r"""Limit a junction's voltage step [V] as SPICE does.
 
     A step up of a forward-biased junction is taken in its current:

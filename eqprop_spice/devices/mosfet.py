@@ -18,6 +18,7 @@ References:
 
 import dataclasses
 import re
+from typing import Any
 
 import numpy as np
 
@@ -144,7 +145,7 @@ class Mosfet(AbstractDevice):
         return BOLTZMANN * self.temperature / ELEMENTARY_CHARGE
 
     @property
-    def _hot(self) -> tuple[Array, Array, Array, Array]:
+    def _hot(self) -> tuple[Any, Any, Any, Any]:
         """Beta [A/V^2], phi [V], V_BI [V] and I_s [A] at the device's temperature, as SPICE has."""
         ratio = self.temperature / TEMPERATURE
         beta = self.transconductance / ratio**1.5 * self.width / self.length

@@ -7,6 +7,7 @@ import os
 import pkgutil
 import re
 import typing
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
@@ -42,7 +43,7 @@ EXPECTED = {
 """What pydantic's complaints mean to somebody who writes TOML."""
 
 
-def suggestion(name: str, valid: typing.Iterable[str]) -> str:
+def suggestion(name: str, valid: Iterable[str]) -> str:
     """Return a sentence that names the nearest valid name, or all of them."""
     valid = list(valid)
     if not valid:

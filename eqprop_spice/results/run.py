@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from eqprop_spice.arrays import Array
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.experiment.source import read_text
@@ -193,7 +194,7 @@ class Run:
             name: _with_leaves(tree, arrays, name)
             for name, tree in (("optimizer", start.optimizer_state), ("carry", start.carry))
         }
-        params = {
+        params: dict[str, Array] = {
             name: jnp.asarray(value) for name, value in _with_prefix(arrays, "param.").items()
         }
         state = TrainingState(params, trees["optimizer"], int(arrays["epoch"]), trees["carry"])

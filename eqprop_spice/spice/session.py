@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Complex, Float
@@ -46,6 +46,7 @@ INIT_FOLDERS = ("HOME", "SPICE_USERINIT_DIR")
 Result = TypeVar("Result")
 
 
+@runtime_checkable
 class PointFeed(Protocol):
     """Gives external sources their values, point by point of a sweep."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
@@ -143,7 +143,7 @@ def nudge_cards(circuit: Circuit, phase: AbstractPhase) -> Iterator[str]:
 def circuit_cards(
     circuit: Circuit,
     params: Mapping[str, Array],
-    inputs: Float[Array, " input"],
+    inputs: Real[Array, " input"],
     phase: AbstractPhase,
     *,
     behavioral: bool = False,
@@ -184,7 +184,7 @@ def circuit_cards(
 def netlist(
     circuit: Circuit,
     params: Mapping[str, Array],
-    inputs: Float[Array, " input"],
+    inputs: Real[Array, " input"],
     phase: AbstractPhase,
     *,
     title: str = "circuit",

@@ -50,7 +50,7 @@ class ResistiveNetwork(AbstractSubstrate):
     nonidealities: tuple[AbstractNonideality, ...] = ()
 
     @functools.cached_property
-    def group_weights(self) -> dict[str, Array]:
+    def group_weights(self) -> dict[str, Array | float]:
         """The weight of every trainable group, a number or an array over its instances."""
         if self.weights == "none":
             return dict.fromkeys(self.circuit.parameter_shapes(), np.ones(()))
@@ -283,9 +283,9 @@ class ResistiveNetwork(AbstractSubstrate):
 
     def dissipated_power(self, params, state) -> Float[Array, " batch"]:
         """Return the power of all devices that dissipate [W]; see `power`."""
-        nothing = 0.0 * self.outputs(state)
-        powers = absorbed_powers(self.circuit, self.devices(params), state, nothing)
-        return sum(powers[kind] for kind in DISSIPATING)
+        outputs = self.outputs(state)
+        powers = absorbed_powers(self.circuit, self.devices(params), state, 0.0 * outputs)
+        return sum((powers[kind] for kind in DISSIPATING), start=0.0 * outputs[:, 0])
 
     def netlist(self, params, inputs, phase, title) -> str:
         """Return the netlist of one sample in a phase, as its devices are."""
@@ -306,7 +306,7 @@ class ResistiveNetwork(AbstractSubstrate):
         return self._product(mean, change, samples, self.group_weights)
 
     def _product(
-        self, mean: Array, change: Array, samples: Array, weights: Mapping[str, Array]
+        self, mean: Array, change: Array, samples: Array, weights: Mapping[str, Array | float]
     ) -> dict[str, Array]:
         """Return the mean over samples of the product of two drops; without a weight it is 1."""
         xp = mean.__array_namespace__()

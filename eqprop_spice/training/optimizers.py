@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from eqprop_spice.arrays import Array
 from eqprop_spice.errors import ConfigError
 
 COMMON = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "lion", "nadam")
@@ -44,7 +45,7 @@ def scale_by_group(factors: Mapping[str, float]) -> optax.GradientTransformation
 
 def make_optimizer(
     kind: str,
-    learning_rate: float,
+    learning_rate: Array | float,
     *,
     num_steps: int,
     num_epochs: int = 1,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -66,9 +66,9 @@ class Trainer:
     max_unconverged: float = 0.1
     shuffle: bool = True
 
-    def init(self, params: dict[str, np.ndarray]) -> TrainingState:
+    def init(self, params: Mapping[str, Array]) -> TrainingState:
         """Return the state before the first update."""
-        arrays = {name: jnp.asarray(value) for name, value in params.items()}
+        arrays: dict[str, Array] = {name: jnp.asarray(value) for name, value in params.items()}
         if self.update.constraint is not None:
             arrays = self.update.constraint(arrays)
         optimizer = self.update.optimizer(self.learning_rate)
@@ -204,7 +204,11 @@ class Trainer:
                 self._raise_unconverged(params, rows, inputs, converged[0])
 
     def _raise_unconverged(
-        self, params: dict[str, Array], rows: np.ndarray, inputs: np.ndarray, converged: np.ndarray
+        self,
+        params: Mapping[str, Array],
+        rows: np.ndarray,
+        inputs: np.ndarray,
+        converged: np.ndarray,
     ) -> None:
         failed = int(np.argmin(converged))
         substrate = self.update.substrate
@@ -217,21 +221,21 @@ class Trainer:
         )
 
     def settle_all(
-        self, params: dict[str, Array], inputs: Float[np.ndarray, "sample input"]
+        self, params: Mapping[str, Array], inputs: Float[np.ndarray, "sample input"]
     ) -> AnySettled:
         """Return the free operating points of many samples."""
         parts = [point for _, point in self._settle_parts(params, inputs)]
         return jax.tree.map(lambda *arrays: np.concatenate([np.asarray(a) for a in arrays]), *parts)
 
     def _settle_parts(
-        self, params: dict[str, Array], inputs: Float[np.ndarray, "sample input"]
+        self, params: Mapping[str, Array], inputs: Float[np.ndarray, "sample input"]
     ) -> Iterator[tuple[slice, AnySettled]]:
         """Yield the free operating points of a part of the samples after the other."""
         for start in range(0, len(inputs), EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
             yield part, self.update.free(params, inputs[part])
 
-    def evaluate(self, params: dict[str, Array], *, test: bool) -> dict[str, float]:
+    def evaluate(self, params: Mapping[str, Array], *, test: bool) -> dict[str, float]:
         """Return loss, accuracy and largest error of the training or the test samples."""
         d = self.data
         inputs, targets = (

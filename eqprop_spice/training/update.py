@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -98,7 +98,7 @@ class Update:
     def free(self):
         """Where some samples settle freely, compiled where the substrate allows it."""
 
-        def free(params: dict[str, Array], inputs: Array):
+        def free(params: Mapping[str, Array], inputs: Array):
             return self.substrate.settle(params, inputs, [Free()])[0]
 
         return jax.jit(free) if self.substrate.traceable else free

@@ -9,6 +9,7 @@ from eqprop_spice.audit.figures import budget_figure
 
 
 @pytest.mark.parametrize("large", [(), ("finite nudge", "not reciprocal"), STAGES])
+@pytest.mark.usefixtures("unchecked")
 def test_causes_without_a_share_say_so(large):
     shares = {s: {"a": 1e-3 if s in large else 0.0, "b": 0.0, "c": np.nan} for s in STAGES}
     found: Any = SimpleNamespace(budget=Budget({}, shares), exact=dict.fromkeys("abc"))
@@ -20,6 +21,7 @@ def test_causes_without_a_share_say_so(large):
     assert all(low < y < high for _, y in at)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_an_infinite_share_ends_at_the_top():
     shares = {s: {"a": np.inf if s == STAGES[0] else 1e-3} for s in STAGES}
     found: Any = SimpleNamespace(budget=Budget({}, shares), exact=["a"])

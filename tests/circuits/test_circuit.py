@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.builder import CircuitBuilder
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.layouts import GROUND
@@ -75,6 +76,7 @@ def test_nodes_are_fixed_followers_or_free():
         "a\n",
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_unsafe_names_are_refused(name):
     with pytest.raises(NetlistError, match="not allowed"):
         CircuitBuilder().add_node(name)
@@ -227,6 +229,7 @@ def test_parameters_of_other_shapes_or_names_are_refused():
         circuit.check_parameters({"dense_0": params["dense_0"]})
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_inputs_are_refused():
     circuit = Layered((2,)).circuit()
     with pytest.raises(NetlistError, match=r"\(batch, 2\)"):
@@ -309,7 +312,7 @@ def test_linearized_residual_is_the_derivative_of_the_residual(kind):
     injected = rng.normal(size=(1, 1))
     h = 1e-6
 
-    def residual(sign: float) -> np.ndarray:
+    def residual(sign: float) -> Array:
         voltages = circuit.node_voltages(free + sign * h * direction, x)
         return circuit.residual(params, voltages, sign * h * injected)
 

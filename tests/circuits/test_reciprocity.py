@@ -63,7 +63,7 @@ def jacobian(circuit: Circuit, params: dict[str, np.ndarray], free: np.ndarray) 
     nothing, inputs = np.zeros((2 * size, 1)), np.ones((2 * size, 2))
     moved = free + h * np.concatenate([np.eye(size), -np.eye(size)])
     residual = circuit.residual(params, circuit.node_voltages(moved, inputs), nothing)
-    return ((residual[:size] - residual[size:]) / (2 * h)).T
+    return np.asarray((residual[:size] - residual[size:]) / (2 * h)).T
 
 
 def asymmetry(matrix: np.ndarray) -> float:

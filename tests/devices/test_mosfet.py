@@ -266,7 +266,7 @@ def test_powers_sum_to_zero_and_the_circuit_has_no_energy() -> None:
     assert np.abs(sum(powers.values())).max() <= TELLEGEN * largest
     assert (powers["transistors"] > 0.0).all()
     assert [g.name for g in circuit.groups_without_energy] == ["edge", "load"]
-    jacobian = GeneralPlan(circuit).jacobian(params, point.voltages[0])
+    jacobian = GeneralPlan(circuit).jacobian(params, np.asarray(point.voltages)[0])
     assert asymmetry(jacobian) > 1e-3
     # Their own rule's weights are computed all the same: the nudge enters with weight 1.
     np.testing.assert_array_equal(reciprocity_weights(circuit)["feed"], np.ones(3))
@@ -276,7 +276,7 @@ def test_the_jacobian_is_the_derivative_of_kirchhoffs_law() -> None:
     circuit = transistor_network()
     params, inputs, _ = drawn(circuit)
     (point,) = Native().settle(circuit, params, inputs, [Free()])
-    plan, v = GeneralPlan(circuit), point.voltages[:1]
+    plan, v = GeneralPlan(circuit), np.asarray(point.voltages)[:1]
     jacobian, step = plan.jacobian(params, v[0]), 1e-6
     for column in range(len(circuit.free_nodes)):
         move = np.zeros((1, len(circuit.free_nodes)))

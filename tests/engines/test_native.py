@@ -446,6 +446,7 @@ def test_the_response_is_the_derivative_of_all_voltages(kind, hidden):
     ],
     ids=["negative", "nan", "shape", "unknown", "infinite input", "few inputs", "no batch"],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_arguments_are_refused_as_by_ngspice(change, inputs):
     layered = Layered((2,))
     messages = []

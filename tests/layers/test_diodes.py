@@ -20,7 +20,7 @@ def response(layer, inputs: np.ndarray) -> np.ndarray:
     params = {"dense_0": np.ones((1, 1))}
     (point,) = NgSpice().settle(circuit, params, inputs[:, None], [Free()])
     assert point.converged.all()
-    return circuit.outputs(point.voltages)[:, 0]
+    return np.asarray(circuit.outputs(point.voltages))[:, 0]
 
 
 @pytest.mark.ngspice

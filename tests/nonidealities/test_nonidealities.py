@@ -105,7 +105,8 @@ def test_mismatch_is_fixed_and_has_its_deviation():
         # Four standard errors of the mean and of the deviation of 20,000 draws.
         assert abs(ratio.mean()) < 4 * 0.1 / np.sqrt(ratio.size)
         assert abs(ratio.std() - 0.1) < 4 * 0.1 / np.sqrt(2 * ratio.size)
-    assert not np.array_equal(*first.values())
+    one, other = first.values()
+    assert not np.array_equal(one, other)
 
 
 def test_quantized_conductances_are_levels():

@@ -6,6 +6,7 @@ import functools
 import numpy as np
 import pytest
 
+from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.power import co_contents
 from eqprop_spice.circuits.reciprocity import branch_weights
 from eqprop_spice.costs.base import AbstractCost
@@ -142,7 +143,7 @@ def test_live_nudge_is_the_gradient_too():
     assert_layers_agree(estimate.gradient, case.finite_differences)
 
 
-def distance(one: dict[str, np.ndarray], two: dict[str, np.ndarray], name: str) -> float:
+def distance(one: dict[str, Array], two: dict[str, Array], name: str) -> float:
     return float(np.linalg.norm(one[name] - two[name]) / np.linalg.norm(two[name]))
 
 

@@ -36,7 +36,7 @@ def test_is_the_second_difference_of_the_dissipated_power():
             for u in (u0, u1):
                 names = [circuit.node_names[n] for n in circuit.free_nodes]
                 order = [net.node_names().index(name) for name in names]
-                v = circuit.node_voltages(u[None, order], x[None])[0]
+                v = np.asarray(circuit.node_voltages(u[None, order], x[None]))[0]
                 by_class = absorbed_powers(circuit, moved, v, np.zeros(1))
                 powers.append(sum(by_class[k] for k in ("resistors", "diodes", "amplifiers")))
             total += powers[1] - powers[0]

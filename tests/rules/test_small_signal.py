@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.builder import CircuitBuilder
 from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.costs.base import AbstractCost
@@ -45,7 +46,7 @@ def settings(kind: Kind, hidden: tuple[int, ...]):
     return ResistiveNetwork(layered.circuit(), NgSpice()), params, layered.inputs(23, 3), targets
 
 
-def relative(actual: np.ndarray, expected: np.ndarray) -> float:
+def relative(actual: Array, expected: Array) -> float:
     return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
 
 

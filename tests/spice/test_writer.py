@@ -123,7 +123,7 @@ def reference(layered: Layered, params, inputs, phase: AbstractPhase) -> dict[st
     """Return voltages of the paper's circuit by the independent Newton method."""
     # The paper's second layer has no bias: an almost open resistor to a source of zero volts.
     full = params | {"dense_3": np.vstack([params["dense_3"], np.full((1, 2), 1e-30)])}
-    u = layered.solve(full, inputs[None], phase.source_currents(1, 1), phase.conductance)[0]
+    u = layered.solve(full, inputs[None], phase.source_currents(1, 1), float(phase.conductance))[0]
     voltages = dict(zip(layered.node_names(), u.tolist(), strict=True))
     return voltages | {"output": float(layered.read(u)[0])}
 

@@ -83,8 +83,8 @@ class Structure:
         currents, slopes = [np.zeros((len(drops), 0))], [np.zeros((len(drops), 0))]
         for group, ports in zip(self.groups, self.split(drops), strict=True):
             law = group.law(params)
-            currents += law.currents(*ports)
-            slopes += [slope for row in law.slopes(*ports) for slope in row]
+            currents += map(np.asarray, law.currents(*ports))
+            slopes += [np.asarray(slope) for row in law.slopes(*ports) for slope in row]
         return np.concatenate(currents, axis=1), np.concatenate(slopes, axis=1)
 
     def changes(
@@ -93,7 +93,7 @@ class Structure:
         """Return how the currents change with the drops, to first order [A]."""
         if self.single:
             return slopes * drops
-        return add_at(np.zeros(drops.shape), self.rows, slopes * drops[:, self.columns])
+        return np.asarray(add_at(np.zeros(drops.shape), self.rows, slopes * drops[:, self.columns]))
 
 
 def _entries(rows, columns, values, shape) -> scipy.sparse.csr_array:

@@ -94,7 +94,7 @@ class _Problem:
         for group, *ports in zip(
             structure.groups, structure.split(new), structure.split(old), strict=True
         ):
-            limited += group.law(self.params).limit_step(*ports)
+            limited += map(np.asarray, group.law(self.params).limit_step(*ports))
         return np.concatenate(limited, axis=1)
 
 
@@ -118,7 +118,7 @@ def _iterate(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Run Newton on some samples: voltages of the kept nodes [V], arrivals, and steps taken."""
     system = problem.system
-    right = system.reduce(problem.right[samples])
+    right = system.reduce(np.asarray(problem.right[samples]))
     offsets = problem.offsets[samples]
     solution = start.copy()
     arrived = np.zeros(len(samples), bool)
@@ -287,7 +287,7 @@ class GeneralPlan(AbstractPlan):
             free, steps = _solve(problem, start)
             voltages = circuit.node_voltages(free, inputs)
             injected = currents - stiffness * circuit.outputs(voltages)
-            worst = self.violation(params, voltages, injected)
+            worst = self.violation(params, np.asarray(voltages), np.asarray(injected))
         residual = worst.max(axis=1)
         converged: Bool[np.ndarray, " batch"] = residual <= RESIDUAL_TOLERANCE
         return (
@@ -313,7 +313,7 @@ class GeneralPlan(AbstractPlan):
             structure = structure_of(self.circuit)
             system = _system(self.circuit, params, 0.0, traced=traced)
             slopes = _slopes(structure, params, voltages)
-            injected = self.circuit.injected_currents(right)[:, self.circuit.free_nodes]
+            injected = np.asarray(self.circuit.injected_currents(right))[:, self.circuit.free_nodes]
             reduced = system.reduce(injected, transposed=transposed)
             kept = system.solve(slopes, reduced, transposed=transposed)
             free = system.expand(kept, injected, transposed=transposed)

@@ -88,7 +88,7 @@ class Chain:
 
     layers: tuple[ChainLayer, ...]
     incidence: Float[np.ndarray, "output node"]
-    column_of_node: Int[np.ndarray, " node"]
+    column_of_node: Int[np.ndarray, " circuit_node"]
 
     @property
     def devices(self) -> set[Diode]:

@@ -220,6 +220,7 @@ def spring_diagonal(network: Network) -> Array:
 
 def spring_currents(network: Network, outputs: Array) -> Array:
     """Return the current that the springs draw from each node of the last layer [A]."""
+    assert network.spring is not None, "asked for only where there are springs"
     incidence = jnp.asarray(network.chain.incidence, outputs.dtype)
     return _product(_product(outputs, incidence.T) * network.spring, incidence)
 

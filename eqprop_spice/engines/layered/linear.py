@@ -28,9 +28,10 @@ SINGLE_PRECISION_ACCURACY = 2e-6
 
 def dot(one: Blocks, two: Blocks, weights: Blocks) -> Array:
     """Return the weighted inner product of each sample, `batch 1`."""
-    return sum(
+    parts = [
         jnp.sum(a * b * w, axis=1, keepdims=True) for a, b, w in zip(one, two, weights, strict=True)
-    )
+    ]
+    return sum(parts[1:], parts[0])
 
 
 def largest(blocks: Sequence[Array]) -> Array:
@@ -125,7 +126,9 @@ class Jacobian:
         for k, block in zip(kept_layers(count), change, strict=True):
             moved[k] = block
         for k in slack_layers(count):
-            moved[k] = neighbor_currents(self.network, moved, k) / self.diagonals[k]
+            currents = neighbor_currents(self.network, moved, k)
+            assert currents is not None, "a slack layer has a kept one behind it"
+            moved[k] = currents / self.diagonals[k]
         return moved
 
     def _apply(self, change: Blocks) -> Blocks:

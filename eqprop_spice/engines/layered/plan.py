@@ -71,6 +71,7 @@ class LayeredPlan(AbstractPlan):
         network = fixed = first = outputs = None
         for phase in phases:
             if not isinstance(phase, AbstractPhase):
+                assert outputs is not None, "the first phase is the free one"
                 phase = phase(outputs, slice(None))
             load = jnp.asarray(phase.source_currents(*size)), _stiffness(phase)
             if first is None:
@@ -111,7 +112,7 @@ class LayeredPlan(AbstractPlan):
         network = build_network(self.chain, params, nothing, fold=False)
         blocks = [take_columns(voltages, layer.nodes) for layer in self.chain.layers]
         jacobian = self.method.linearize(network, blocks)
-        right = [jnp.zeros_like(d) for d in jacobian.kept_diagonals]
+        right: list[Array] = [jnp.zeros_like(d) for d in jacobian.kept_diagonals]
         right[-1] = currents @ jnp.asarray(self.chain.incidence)
         tolerance = jnp.full((voltages.shape[0], 1), RESPONSE_TOLERANCE)
         return jacobian.slack_response(jacobian.solve(tuple(right), tolerance))

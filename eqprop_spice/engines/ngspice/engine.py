@@ -280,7 +280,7 @@ class _Solver:
         """Return the outputs of one point [V], as a nudge is computed from them."""
         digits = self.engine.readout_digits
         read = voltages if digits is None else as_printed(voltages, digits)
-        return self.circuit.outputs(read)[0]
+        return np.asarray(self.circuit.outputs(read))[0]
 
     def _read(self, num_points: int, *, at_least: bool = False) -> np.ndarray | None:
         """Return the free nodes' voltages, `point free`; None if ngspice has not that many."""
@@ -303,11 +303,11 @@ class _Solver:
         inputs = np.repeat(self.inputs[samples], shape[1], axis=0)
         finite = np.isfinite(free).all(-1).ravel()
         flat = np.where(finite[:, None], free.reshape(len(finite), -1), 0.0)
-        voltages = self.circuit.node_voltages(flat, inputs)
+        voltages = np.asarray(self.circuit.node_voltages(flat, inputs))
         spring = np.tile(self.conductances, shape[0])[:, None] * self.circuit.outputs(voltages)
         total = injected.reshape(len(finite), -1) - spring
         with np.errstate(over="ignore", invalid="ignore"):
-            residual = self.circuit.residual(self.params, voltages, total)
+            residual = np.asarray(self.circuit.residual(self.params, voltages, total))
             if has_ideal_diodes(self.circuit):
                 residual = unexplained_currents(self.circuit, voltages, residual)
             residual = np.abs(residual)
@@ -337,7 +337,7 @@ class _Solver:
                 if values is None:
                     break
                 free[sample, p] = values
-                voltages = self.circuit.node_voltages(values[None], self.inputs[alone])
+                voltages = np.asarray(self.circuit.node_voltages(values[None], self.inputs[alone]))
                 feed.accept(self._read_outputs(voltages) if p == 0 else None)
             if self._verify(alone, free[alone], injected[alone])[3].all():
                 return

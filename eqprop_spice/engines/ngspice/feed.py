@@ -94,7 +94,7 @@ class SweepFeed:
         size = (len(base_rows), deck.circuit.num_outputs)
         # What static phases inject is known before the sweep.
         self._phases = [
-            (p.source_currents(*size).tolist(), p.conductance)
+            (p.source_currents(*size).tolist(), float(p.conductance))
             if isinstance(p, AbstractPhase)
             else p
             for p in phases

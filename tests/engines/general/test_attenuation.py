@@ -79,9 +79,10 @@ def test_a_wrong_voltage_is_not_excused_by_a_quiet_node() -> None:
     circuit = diode_ladder(100)
     params = {k: np.full(shape, SIEMENS) for k, shape in circuit.parameter_shapes().items()}
     (point,) = Native().settle(circuit, params, np.array([[1.0]]), [Free()])
-    wrong = point.voltages + 0.0
+    right = np.asarray(point.voltages)
+    wrong = right + 0.0
     wrong[0, circuit.free_nodes[-1]] += 1e-9
     plan = GeneralPlan(circuit)
     nothing = np.zeros((1, 1))
-    assert plan.violation(params, point.voltages, nothing).max() <= 1e-9
+    assert plan.violation(params, right, nothing).max() <= 1e-9
     assert plan.violation(params, wrong, nothing).max() > 1e-9

@@ -106,7 +106,7 @@ def polish(circuit: Circuit, params, inputs, free: np.ndarray, currents) -> np.n
     rows = []
     for x, u, current in zip(inputs, free, currents, strict=True):
         for _ in range(6):
-            v = circuit.node_voltages(u[None], x[None])[0]
+            v = np.asarray(circuit.node_voltages(u[None], x[None]))[0]
             f, jacobian = loops(circuit, params, v, current)
             u = u - np.linalg.solve(jacobian, f)
         rows.append(circuit.node_voltages(u[None], x[None])[0])
@@ -133,7 +133,7 @@ def test_a_random_graph_is_solved_to_rounding(system):
     ):
         assert point.converged.all()
         # The reference starts off the solution, and has to find it again.
-        start = point.voltages[:, circuit.free_nodes] + 1e-3
+        start = np.asarray(point.voltages)[:, circuit.free_nodes] + 1e-3
         expected = polish(circuit, params, inputs, start, force)
         np.testing.assert_allclose(point.voltages, expected, rtol=0.0, atol=REFERENCE)
 

@@ -77,7 +77,9 @@ def quadratic_program(
     branches = [(g.layout.pairs(), params[g.name].ravel(), 0.0) for g in circuit.trainable_groups]
     if isinstance(phase, Spring):
         ends = (circuit.output_nodes[:, 0], circuit.output_nodes[:, 1])
-        branches.append((ends, np.full(circuit.num_outputs, phase.stiffness), phase.targets[row]))
+        branches.append(
+            (ends, np.full(circuit.num_outputs, phase.stiffness), np.asarray(phase.targets)[row])
+        )
     for (one, two), g, offset in branches:
         part = np.zeros((len(one), circuit.num_nodes))
         part[np.arange(len(one)), one] += 1.0
