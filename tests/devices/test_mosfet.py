@@ -10,6 +10,7 @@ import pytest
 from eqprop_spice.circuits.builder import CircuitBuilder
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.layouts import GROUND
+from eqprop_spice.circuits.maps import sum_at
 from eqprop_spice.circuits.power import absorbed_powers
 from eqprop_spice.circuits.reciprocity import asymmetry, reciprocity_weights
 from eqprop_spice.devices.mosfet import Mosfet
@@ -287,6 +288,11 @@ def test_the_jacobian_is_the_derivative_of_kirchhoffs_law() -> None:
         )
         slope = (above - below)[0] / (2.0 * step)
         np.testing.assert_allclose(jacobian[:, column], slope, rtol=0.0, atol=1e-12)
+    # The gates tied to their drains count at the diagonal too.
+    own = np.zeros(v.shape)
+    for group in circuit.groups:
+        sum_at(own, group.own_conductances(params, v))
+    np.testing.assert_allclose(own[0, circuit.free_nodes], np.diag(jacobian), rtol=1e-12)
 
 
 def test_a_gate_that_nothing_drives_floats() -> None:
