@@ -13,7 +13,8 @@ I_{LC}$,
 
 with the leakage $I_{LE} = J(V_{BE}; I_{SE}, N_E) + g_{min} V_{BE}$, and $I_{LC}$ likewise. gmin
 also leads from the substrate to the collector of an npn (vertical) and to the base of a pnp
-(lateral). Series resistances are not part of it; quasi-saturation and breakdown are left out.
+(lateral). The area A multiplies all currents among the parameters; as ngspice 39 has it, the $I_S$
+of $I_R$ twice. Series resistances are not part of it; quasi-saturation and breakdown are left out.
 
 References:
     Gummel and Poon (1970), doi:10.1002/j.1538-7305.1970.tb01803.x; Vogt et al., ngspice manual,
@@ -94,6 +95,7 @@ class Bipolar(AbstractDevice):
         energy_gap: EG [eV].
         saturation_exponent: XTI.
         gain_exponent: XTB.
+        area: A.
         multiplier: How many are in parallel.
         temperature: The device's temperature [K]; all other values are those at
             `nominal_temperature`.
@@ -118,6 +120,7 @@ class Bipolar(AbstractDevice):
     energy_gap: float | Array = 1.11
     saturation_exponent: float | Array = 3.0
     gain_exponent: float | Array = 0.0
+    area: float | Array = 1.0
     multiplier: float | Array = 1.0
     temperature: float = TEMPERATURE
     nominal_temperature: float | Array = TEMPERATURE
@@ -134,7 +137,7 @@ class Bipolar(AbstractDevice):
                 f"Transistor '{self.model}' has channel {self.channel!r}; it is one of "
                 f"{', '.join(POLARITIES)}."
             )
-        for name in (*CARD, "multiplier", "temperature", "nominal_temperature"):
+        for name in (*CARD, "area", "multiplier", "temperature", "nominal_temperature"):
             values = np.ravel(getattr(self, name))
             good = np.isfinite(values) | (name.endswith(UNLIMITED) & (values == math.inf))
             good &= (values >= 0.0) if name in MAY_BE_ZERO else (values > 0.0)
@@ -201,7 +204,7 @@ class Bipolar(AbstractDevice):
     def _leakage(self, v, saturation, emission):
         """Return current [A] and conductance [S] of a leaking junction, gmin included."""
         _, logarithm, gain = self._hot
-        hot = saturation * np.exp(logarithm / emission) / gain
+        hot = self.area * saturation * np.exp(logarithm / emission) / gain
         current, slope = self._junction(v, hot, emission)
         return current + JUNCTION_CONDUCTANCE * v, slope + JUNCTION_CONDUCTANCE
 
@@ -209,13 +212,14 @@ class Bipolar(AbstractDevice):
         """Return collector and base current [A], and the slopes of both by V_BE and V_BC [S]."""
         xp = be.__array_namespace__()
         growth, _, gain = self._hot
-        saturation = self.saturation_current * growth
+        saturation = self.saturation_current * growth * self.area
         i_f, g_f = self._junction(be, saturation, self.forward_emission)
-        i_r, g_r = self._junction(bc, saturation, self.reverse_emission)
+        i_r, g_r = self._junction(bc, saturation * self.area, self.reverse_emission)
         leak_e, g_le = self._leakage(be, self.emitter_leakage, self.emitter_leakage_emission)
         leak_c, g_lc = self._leakage(bc, self.collector_leakage, self.collector_leakage_emission)
         by_vaf, by_var = 1.0 / self.forward_early_voltage, 1.0 / self.reverse_early_voltage
-        by_ikf, by_ikr = 1.0 / self.forward_knee_current, 1.0 / self.reverse_knee_current
+        by_ikf = 1.0 / (self.forward_knee_current * self.area)
+        by_ikr = 1.0 / (self.reverse_knee_current * self.area)
         early = 1.0 / (1.0 - by_vaf * bc - by_var * be)
         argument = 1.0 + 4.0 * (by_ikf * i_f + by_ikr * i_r)
         # Never zero where a junction conducts; ngspice guards the root likewise.
@@ -256,7 +260,7 @@ class Bipolar(AbstractDevice):
     def limit_step(self, new, old):
         """Limit both junctions as SPICE does, with the base where Newton puts it."""
         p, vt = self.polarity, self.thermal_voltage
-        saturation = self.saturation_current * self._hot[0]
+        saturation = self.saturation_current * self._hot[0] * self.area
         collector, base, emitter = new
         limited = []
         for k, v in ((0, collector), (2, emitter)):
@@ -273,8 +277,8 @@ class Bipolar(AbstractDevice):
         """Return the Q card."""
         celsius = float(self.temperature) - KELVIN_AT_ZERO_CELSIUS
         hot = "" if self.temperature == TEMPERATURE else f" temp={celsius!r}"
-        count = "" if np.all(self.multiplier == 1.0) else f" m={float(self.multiplier)!r}"
-        return f"q{name} {' '.join(nodes)} {self.model}{count}{hot}"
+        size = f"area={float(self.area)!r} m={float(self.multiplier)!r}"
+        return f"q{name} {' '.join(nodes)} {self.model} {size}{hot}"
 
     def model_card(self):
         """Return the .model card."""

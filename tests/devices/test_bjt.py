@@ -45,6 +45,7 @@ def drawn(random: np.random.Generator, name: str, channel: str, kelvin: float) -
         energy_gap=random.choice([1.11, 0.69]),
         saturation_exponent=random.uniform(2, 4),
         gain_exponent=random.choice([0.0, 1.5]),
+        area=random.choice([1.0, 0.7, 3.0]),
         multiplier=random.choice([1.0, 2.5]),
         temperature=kelvin,
         nominal_temperature=random.choice([TEMPERATURE, 298.15]),
