@@ -9,6 +9,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -22,6 +23,9 @@ SECONDS = 60
 
 MAX_MEMORY = 4_000_000_000
 """Address space [bytes]."""
+
+NOBODY = 65534
+"""The user that the child becomes where we are root."""
 
 NETLIST = "circuit.cir"
 
@@ -39,6 +43,11 @@ the name `all`."""
 
 def _restrict() -> None:
     """Limit what the child may use."""
+    if os.geteuid() == 0:
+        # The limit of processes does not hold for root.
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
     for limit, value in (
         (resource.RLIMIT_CPU, SECONDS),
         (resource.RLIMIT_AS, MAX_MEMORY),
@@ -78,6 +87,7 @@ def plain_operating_point(text: str) -> dict[str, float]:
     if program is None:
         raise NetlistError("The program ngspice was not found. Install it: `apt install ngspice`.")
     with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
         (Path(folder) / ".spiceinit").write_text("")
         (Path(folder) / NETLIST).write_text(text, encoding="utf-8")
         try:
@@ -96,6 +106,9 @@ def plain_operating_point(text: str) -> dict[str, float]:
             )
         except subprocess.TimeoutExpired as error:
             raise NetlistError(f"Plain ngspice did not end in {2 * SECONDS} s.") from error
+    if done.returncode < 0:
+        reason = signal.Signals(-done.returncode).name
+        raise NetlistError(f"Plain ngspice was stopped by {reason}: it asked for more than it may.")
     return _printed(done.stdout, done.stderr)
 
 

@@ -80,7 +80,8 @@ class Devices:
     def entries(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows and columns of the slopes in the Jacobian, in the order of `stamp`."""
         pairs = [(one, two) for one in self.terminals for two in self.terminals]
-        return tuple(np.concatenate(side) for side in zip(*pairs, strict=True))
+        rows, columns = zip(*pairs, strict=True)
+        return np.concatenate(rows), np.concatenate(columns)
 
     def stamp(self, drops: Sequence[np.ndarray]) -> Float[np.ndarray, "batch entry"]:
         """Return the slopes between all terminals [S]; rows and columns sum to zero."""
@@ -90,8 +91,8 @@ class Devices:
 
     def currents(self, drops: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the currents into all terminals [A]."""
-        found = list(self.device.currents(*drops))
-        return [*found, -sum(found)]
+        found = np.array(self.device.currents(*drops))
+        return [*found, -found.sum(axis=0)]
 
 
 def _grouped(parts: Iterable[Part], index: Mapping[str, int]) -> tuple[Devices, ...]:
@@ -216,7 +217,7 @@ class NodalCircuit:
         """
         found = np.zeros((len(values), self.size))
         terms = self.sources
-        np.add.at(found, (slice(None), terms.rows), terms.signs * values[:, terms.elements])
+        add_into(found, terms.rows, terms.signs * values[:, terms.elements])
         return found
 
     def with_values(self, values: Mapping[str, float]) -> "NodalCircuit":
@@ -225,6 +226,15 @@ class NodalCircuit:
         for name, value in values.items():
             changed[self.element(name)] = value
         return dataclasses.replace(self, values=changed)
+
+
+def add_into(
+    target: Float[np.ndarray, "batch all"],
+    columns: Int[np.ndarray, " some"],
+    values: Float[np.ndarray, "batch some"],
+) -> None:
+    """Add values to columns of an array; what a column gets twice adds up."""
+    np.add.at(target.T, columns, values.T)
 
 
 def grounded(state: Float[np.ndarray, "batch unknown"]) -> Float[np.ndarray, "batch all"]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from eqprop_spice.engines.nodal.circuit import Devices, NodalCircuit, grounded
+from eqprop_spice.engines.nodal.circuit import Devices, NodalCircuit, add_into, grounded
 from eqprop_spice.engines.nodal.solve import device_slopes, jacobian_solve
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.spice.scopes import nearest
@@ -159,9 +159,9 @@ def _linear_gradient(
     found = np.zeros((len(full), len(circuit.values) + 1))
     terms = circuit.matrix
     product = terms.signs * mu[:, terms.rows] * full[:, terms.columns]
-    np.add.at(found, (slice(None), terms.elements), -product)
+    add_into(found, terms.elements, -product)
     terms = circuit.sources
-    np.add.at(found, (slice(None), terms.elements), terms.signs * mu[:, terms.rows])
+    add_into(found, terms.elements, terms.signs * mu[:, terms.rows])
     return found[:, :-1]
 
 

@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.sparse import linalg
 from threadpoolctl import threadpool_limits
 
-from eqprop_spice.engines.nodal.circuit import NodalCircuit, grounded
+from eqprop_spice.engines.nodal.circuit import NodalCircuit, add_into, grounded
 from eqprop_spice.errors import ConvergenceError
 
 STEP_TOLERANCE = 1e-9
@@ -92,7 +92,7 @@ def jacobian_solve(
     found = np.full_like(right, np.nan)
     if size <= DENSE_LIMIT:
         matrices = np.repeat(linear.toarray()[None], len(right), axis=0)
-        np.add.at(matrices, (slice(None), rows, columns), slopes)
+        add_into(matrices.reshape(len(right), -1), size * rows + columns, slopes)
         if transposed:
             matrices = matrices.swapaxes(1, 2)
         for k, matrix in enumerate(matrices):
@@ -143,19 +143,21 @@ class _Newton:
     def limited(self, new: list[np.ndarray], old: list[np.ndarray]) -> list[np.ndarray]:
         """Return the drops to linearize the devices at next [V]."""
         groups = zip(self.circuit.devices, new, old, strict=True)
-        return [np.array(group.device.limit_step(one, two)) for group, one, two in groups]
+        return [
+            np.array(group.device.limit_step(list(one), list(two))) for group, one, two in groups
+        ]
 
     def linearized(self, drops: list, points: list) -> tuple[np.ndarray, np.ndarray]:
         """Return currents into the unknowns [A] by tangents at `points`, and the slopes [S]."""
         batch = drops[0].shape[1] if drops else 0
         currents, stamps = np.zeros((batch, self.circuit.size + 1)), []
         for group, true, at in zip(self.circuit.devices, drops, points, strict=True):
-            found = list(group.device.currents(*at))
+            found = np.array(group.device.currents(*at))
             for k, row in enumerate(group.device.slopes(*at)):
                 moves = zip(row, true, at, strict=True)
                 found[k] = found[k] + sum(slope * (new - old) for slope, new, old in moves)
-            for nodes, current in zip(group.terminals, [*found, -sum(found)], strict=True):
-                np.add.at(currents, (slice(None), nodes), current)
+            for nodes, current in zip(group.terminals, [*found, -found.sum(axis=0)], strict=True):
+                add_into(currents, nodes, current)
             stamps.append(group.stamp(at))
         return currents[:, :-1], np.concatenate(stamps, axis=1)
 
@@ -268,8 +270,8 @@ def residual(
         for nodes, current, slope in zip(
             group.terminals, group.currents(drops), [*slopes, sum(slopes)], strict=True
         ):
-            np.add.at(excess, (slice(None), nodes), current)
-            np.add.at(scale, (slice(None), nodes), np.abs(current) + VOLTAGE_FLOOR * slope)
+            add_into(excess, nodes, current)
+            add_into(scale, nodes, np.abs(current) + VOLTAGE_FLOOR * slope)
     return excess[:, :-1], scale[:, :-1]
 
 
