@@ -70,8 +70,7 @@ def test_no_initialization_of_a_home_is_read(tmp_path, monkeypatch):
 
 
 def test_it_is_stopped(monkeypatch):
-    monkeypatch.setattr(plain, "SECONDS", 0.05)
-    monkeypatch.setattr(plain, "_restrict", lambda: None)
+    monkeypatch.setattr(plain, "SECONDS", 0.5)
     monkeypatch.setattr(plain, "COMMANDS", "while 1\nend\n")
     with pytest.raises(NetlistError, match="did not end"):
         plain_operating_point(DIVIDER + ".end\n")
