@@ -1,4 +1,4 @@
-"""The command line: train, sweep, compare, netlist, show, verify, audit, doctor."""
+"""The command line: train, sweep, compare, netlist, import, show, verify, audit, doctor."""
 
 import dataclasses
 import errno
@@ -19,6 +19,7 @@ from eqprop_spice.console import (
     errors,
     print_audit,
     print_comparison,
+    print_import,
     print_rates,
     print_results,
     say,
@@ -120,6 +121,35 @@ def netlist(
         sys.stdout.write(text)
     else:
         write_named(out, text.encode())
+
+
+@app.command("import")
+def import_netlist(
+    file: Annotated[Path, typer.Argument(help="A netlist as others write it.")],
+    include: Annotated[
+        bool, typer.Option("--include", help="Read files in its folder that it includes.")
+    ] = False,
+    skip: Annotated[
+        bool, typer.Option("--skip", help="Leave .control sections out instead of refusing them.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="File for the regenerated netlist.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Tell what was understood of a netlist, and compare with plain ngspice on the original.
+
+    Nothing in the file is executed. The exit status is 0 for TRUSTWORTHY, 1 for SUSPECT and 2 for
+    FAILED.
+    """
+    from eqprop_spice.results.imported import EXIT, examine
+
+    found = examine(file, include=include, skip_commands=skip)
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=2))
+    else:
+        print_import(found.to_dict())
+    if out is not None and found.netlist is not None:
+        out.write_text(found.netlist)
+    raise typer.Exit(EXIT[found.verdict])
 
 
 @app.command()

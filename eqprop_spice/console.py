@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from eqprop_spice.errors import Remark
 
@@ -236,6 +237,33 @@ def print_audit(report: dict[str, Any]) -> None:
         say(f"remark: {remark}")
     for cause in report["causes"]:
         say(f"cause: {cause['code']}. {cause['finding']}\n  remedy: {cause['remedy']}")
+    say(f"verdict: {report['verdict']}")
+
+
+def print_import(report: dict[str, Any]) -> None:
+    """Print what was understood of a netlist."""
+    if "elements" in report:
+        table = Table("element", "nodes", "value", "model", box=None, pad_edge=False)
+        for row in report["elements"][:MAX_ROWS]:
+            sizes = " ".join(f"{name}={value:g}" for name, value in row["parameters"].items())
+            value = "" if row["value"] is None else f"{row['value']:g}"
+            model = f"{row['model'] or ''} {sizes}".strip()
+            # Names of strangers may look like markup.
+            table.add_row(*map(Text, (row["name"], " ".join(row["nodes"]), value, model)))
+        console.print(table)
+        table = Table("node", "native [V]", "regenerated [V]", "original [V]", box=None)
+        for node, found in list(report["voltages"].items())[:MAX_ROWS]:
+            shown = (found.get(solver) for solver in ("native", "regenerated", "original"))
+            table.add_row(Text(node), *("-" if v is None else f"{v:.9g}" for v in shown))
+        console.print(table)
+        if max(len(report["elements"]), len(report["voltages"])) > MAX_ROWS:
+            say(f"... only the first {MAX_ROWS} are shown; --json lists all")
+        counts = ", ".join(f"{count} {kind}" for kind, count in report["counts"].items())
+        say(f"elements: {counts}; temperature {report['temperature']:g} degC")
+        for note in report["notes"]:
+            say(f"note: {note}")
+    for finding in report["findings"]:
+        say(f"finding: {finding}")
     say(f"verdict: {report['verdict']}")
 
 

@@ -20,8 +20,10 @@ from eqprop_spice.devices.base import AbstractDevice
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.phases import AbstractPhase
 
-ACCURATE_OPTIONS = ".options reltol=1e-10 vntol=1e-13 abstol=1e-15 gmin=1e-12"
+ACCURATE_TOLERANCES = "reltol=1e-10 vntol=1e-13 abstol=1e-15"
 """Tolerances far below a nudge: ngspice's default reltol of 1e-3 drowns it."""
+
+ACCURATE_OPTIONS = f".options {ACCURATE_TOLERANCES} gmin=1e-12"
 
 
 def number(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""Any circuit that a netlist describes: modified nodal analysis in numpy."""

@@ -1,0 +1,97 @@
+"""A deck as the text of a netlist that many simulators read.
+
+The common subset: upper-case letters of elements, numbers with all their digits, names that match
+[a-z][a-z0-9_]*, a voltage source of 0 V wherever a current controls, `.op`, and no commands. No
+text of the netlist that was read is in it.
+"""
+
+import re
+from collections.abc import Iterator
+
+from eqprop_spice.errors import NetlistError
+from eqprop_spice.spice.deck import Deck, Element
+from eqprop_spice.spice.writer import ACCURATE_TOLERANCES, number
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+SENSE = "sense_"
+"""Prefix of the sources of 0 V and of their nodes, for currents of other elements than V."""
+
+
+def _checked(name: str) -> str:
+    """Return a name that is safe in a netlist; decks that were read have no other."""
+    if name != "0" and not NAME.fullmatch(name):
+        raise NetlistError(f"The name {name!r} is not allowed; names match {NAME.pattern}.")
+    return name
+
+
+def _letter_first(name: str) -> str:
+    name = _checked(name)
+    return f"{name[0].upper()}{name[1:]}"
+
+
+def _assigned(parameters) -> str:
+    return "".join(f" {_checked(name)}={number(value)}" for name, value in parameters.items())
+
+
+def _cards(element: Element, sensed: frozenset[str], names: dict[str, str]) -> Iterator[str]:
+    """Yield the cards of an element.
+
+    Args:
+        element: It.
+        sensed: Elements other than V whose current controls another.
+        names: For these, the source of 0 V in series.
+    """
+    name = _letter_first(element.name)
+    nodes = [_checked(node) for node in element.nodes]
+    if element.name in sensed:
+        source = names[element.name]
+        # The source's current is that into the first node of the element behind it.
+        yield f"{_letter_first(source)} {nodes[0]} {source} 0.0"
+        nodes[0] = source
+    words = [name, *nodes]
+    if element.control is not None:
+        words.append(_letter_first(names.get(element.control, element.control)))
+    if element.model is not None:
+        yield " ".join([*words, _checked(element.model)]) + _assigned(element.parameters)
+    else:
+        yield " ".join([*words, number(element.value)])
+
+
+def _sense_names(deck: Deck) -> dict[str, str]:
+    """Return a name of a source for each element other than V whose current controls."""
+    taken = {element.name for element in deck.elements} | {*deck.nodes.values()}
+    controls = [element.control for element in deck.elements if element.control is not None]
+    names: dict[str, str] = {}
+    for control in controls:
+        if control[:1] != "v" and control not in names:
+            name = f"v{SENSE}{control}"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            names[control] = name
+    return names
+
+
+def portable_netlist(deck: Deck) -> str:
+    """Return the text of a netlist with the deck's operating point.
+
+    Raises:
+        NetlistError: If the deck holds a name or number that does not belong in a netlist.
+    """
+    names = _sense_names(deck)
+    sensed = frozenset(names)
+    lines = [
+        "* operating point",
+        *(card for element in deck.elements for card in _cards(element, sensed, names)),
+        *(
+            f".MODEL {_checked(model.name)} {model.kind.upper()}({_assigned(model.parameters)[1:]})"
+            for model in deck.models.values()
+        ),
+        f".OPTIONS {ACCURATE_TOLERANCES} gmin={number(deck.junction_conductance)}",
+        f".OPTIONS temp={number(deck.temperature)} tnom={number(deck.nominal_temperature)}",
+        *(f".NODESET V({_checked(n)})={number(value)}" for n, value in deck.guesses.items()),
+        ".OP",
+        ".END",
+    ]
+    return "\n".join(lines) + "\n"
