@@ -1,9 +1,12 @@
 """The array type that the numpy and JAX halves of the package share."""
 
+import functools
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
+
+from eqprop_spice.errors import ConfigError
 
 if TYPE_CHECKING:
     # The stubs of the two libraries have no common array type whose operators type-check.
@@ -11,3 +14,19 @@ if TYPE_CHECKING:
 else:
     Array: TypeAlias = np.ndarray | jax.Array
     """A numpy or JAX array. Formulas use the namespace of their argument and run on both."""
+
+
+@functools.cache
+def check_platform() -> None:
+    """Refuse to go on where JAX finds no device of the platform that it was told to use.
+
+    Raises:
+        ConfigError: If so.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"JAX cannot use the platform '{jax.config.jax_platforms}', which the environment "
+            "variable JAX_PLATFORMS names. Unset it, or install JAX for that platform."
+        ) from error
