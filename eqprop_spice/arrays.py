@@ -1,6 +1,7 @@
 """The array type that the numpy and JAX halves of the package share."""
 
 import functools
+import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
@@ -27,6 +28,6 @@ def check_platform() -> None:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"JAX cannot use the platform '{jax.config.jax_platforms}', which the environment "
-            "variable JAX_PLATFORMS names. Unset it, or install JAX for that platform."
+            f"JAX cannot use the platform '{os.environ.get('JAX_PLATFORMS')}', which the "
+            "environment variable JAX_PLATFORMS names. Unset it, or install JAX for that platform."
         ) from error
