@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
-from eqprop_spice.errors import Remark
+from eqprop_spice.errors import Remark, printable
 
 # Names of files and keys may hold brackets, which are no markup.
 console = Console(markup=False, emoji=False)
@@ -31,7 +31,8 @@ RATE_SMOOTHING = 0.2
 
 def say(text: str, where: Console = console) -> None:
     """Print a line as it is: no wrapping, and no markup in the brackets of a path."""
-    where.print(text, highlight=False, soft_wrap=True)
+    lines = "\n".join(map(printable, text.split("\n")))
+    where.print(lines, highlight=False, soft_wrap=True)
 
 
 def show_remarks() -> None:
@@ -141,7 +142,7 @@ def print_results(results: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in results.items():
         shown = f"{value:.6g}" if isinstance(value, float) else str(value)
-        table.add_row(name, shown)
+        table.add_row(printable(name), printable(shown))
     console.print(table)
 
 

@@ -172,9 +172,11 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         descriptor = os.open(folder / "lock", flags, 0o666)
     except OSError as error:
-        if error.errno != errno.ELOOP:
+        if error.errno not in (errno.ELOOP, errno.EISDIR):
             raise
-        raise ConfigError(f"{folder / 'lock'} is a link and not followed. Remove it.") from None
+        raise ConfigError(
+            f"{folder / 'lock'} is a link or a folder, and no file. Remove it."
+        ) from None
     with open(descriptor, "rb", buffering=0):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

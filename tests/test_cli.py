@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eqprop_spice.cli import app
+from eqprop_spice.console import print_results, say
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.results.run import Run, train
@@ -187,6 +188,47 @@ def test_doctor_finds_a_healthy_installation():
     found = re.search(r"test circuit +error (\S+) V \(good", text)
     assert found is not None
     assert float(found[1]) <= 1e-9
+
+
+def test_the_help_names_tables_in_brackets():
+    assert "with a [sweep] table" in " ".join(invoke("sweep", "--help").split())
+
+
+def test_brackets_in_the_name_of_a_folder_are_no_markup(tmp_path, capsys):
+    say(f"figures, netlists and history: {tmp_path}/out[/b]")
+    print_results({"out[/b]": "[red]no[/red]", "e\x1b[31m": "\x1b]0;title\x07"})
+    shown = capsys.readouterr().out
+    assert f"{tmp_path}/out[/b]" in shown
+    assert "[red]no[/red]" in shown
+    assert ESCAPE not in shown
+
+
+def test_a_full_standard_output_is_not_blamed_on_a_folder():
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "netlist", str(XOR)], stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False, timeout=120,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "error: The output cannot be printed: No space left on device.\n"
+
+
+def test_a_deleted_working_folder_is_named(tmp_path):
+    (tmp_path / "gone").mkdir()
+    code = f"import os; os.chdir({str(tmp_path / 'gone')!r}); os.rmdir(os.getcwd()); "
+    done = subprocess.run(
+        [sys.executable, "-c", code + COMMAND[-1], "train", str(XOR)], capture_output=True,
+        text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "The working folder has been deleted" in done.stderr.splitlines()[-1]
+
+
+def test_a_platform_that_jax_does_not_have_is_named():
+    done = run_cli("netlist", XOR, JAX_PLATFORMS="cuda")
+    assert done.returncode == 2
+    assert "error: JAX cannot use the platform 'cuda'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_help_names_all_commands():

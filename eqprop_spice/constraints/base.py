@@ -13,3 +13,10 @@ class AbstractConstraint:
     def __call__(self, params: Mapping[str, Array]) -> dict[str, Array]:
         """Return the parameters within the constraint."""
         raise NotImplementedError
+
+    def check_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuse parameters that this cannot constrain; most take any.
+
+        Raises:
+            ConfigError: If so.
+        """

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 
 from eqprop_spice.arrays import Array
+from eqprop_spice.circuits.pairs import Pairs, check_pairs
 from eqprop_spice.constraints.base import AbstractConstraint
-from eqprop_spice.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +22,12 @@ class SignedPairs(AbstractConstraint):
         floor: The conductance of a resistor that is switched off [S].
     """
 
-    pairs: dict[str, tuple[tuple[int, int], ...]]
+    pairs: Pairs
     floor: float = 1e-12
 
-    def __post_init__(self) -> None:
-        """Refuse a floor that no resistor has."""
-        if not self.floor > 0:
-            raise ConfigError(f"SignedPairs has floor {self.floor} S; it must be positive.")
+    def check_shapes(self, shapes) -> None:
+        """Refuse pairs of rows that the layers do not have."""
+        check_pairs(self.pairs, self.floor, shapes)
 
     def __call__(self, params: Mapping[str, Array]) -> dict[str, Array]:
         """Return the conductances with every sign resolved."""

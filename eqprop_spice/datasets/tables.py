@@ -11,6 +11,9 @@ import numpy as np
 from eqprop_spice.datasets.base import AbstractDataset, Data, one_hot
 from eqprop_spice.errors import ConfigError
 
+LARGEST_SPLIT = 2**32 - 1
+"""The largest seed that numpy's old generator takes, which scikit-learn uses."""
+
 
 @dataclasses.dataclass(frozen=True)
 class _Table(AbstractDataset):
@@ -40,6 +43,8 @@ class _Table(AbstractDataset):
         """Refuse a share that is none."""
         if not 0 < self.test_size < 1:
             raise ConfigError(f"test_size is {self.test_size}; it must lie between 0 and 1.")
+        if not 0 <= self.split <= LARGEST_SPLIT:
+            raise ConfigError(f"split is {self.split}; it must lie between 0 and {LARGEST_SPLIT}.")
 
     def _table(self) -> tuple[np.ndarray, np.ndarray]:
         raise NotImplementedError
@@ -52,13 +57,19 @@ class _Table(AbstractDataset):
         features, labels = self._table()
 
         def split(features: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
-            return train_test_split(  # pyright: ignore[reportReturnType]
-                features,
-                labels,
-                test_size=self.test_size,
-                stratify=labels,
-                random_state=self.split,
-            )
+            try:
+                return train_test_split(  # pyright: ignore[reportReturnType]
+                    features,
+                    labels,
+                    test_size=self.test_size,
+                    stratify=labels,
+                    random_state=self.split,
+                )
+            except ValueError as error:
+                raise ConfigError(
+                    f"test_size is {self.test_size}, which leaves a side without samples of every "
+                    f"class: {error} Take one nearer to 0.5."
+                ) from error
 
         train, test, train_labels, test_labels = split(features, labels)
         if self.validation:

@@ -2,8 +2,8 @@
 
 import contextlib
 import dataclasses
+import difflib
 import functools
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import optax
 import tomli_w
 from pydantic import ValidationError
 
+from eqprop_spice.arrays import check_platform
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.constraints.base import AbstractConstraint
 from eqprop_spice.datasets.base import Data
@@ -26,11 +27,10 @@ from eqprop_spice.experiment.kinds import (
     check_trusted,
     frozen_lists,
     resolve,
-    suggestion,
 )
-from eqprop_spice.experiment.lines import check_finite, config_error, place
+from eqprop_spice.experiment.lines import Origin
 from eqprop_spice.experiment.overrides import assign, override
-from eqprop_spice.experiment.source import read_text
+from eqprop_spice.experiment.source import check_values, parse_toml, read_text
 from eqprop_spice.experiment.tables import ExperimentTable
 from eqprop_spice.gradients.beta_scan import TARGET_ERROR, scan_rule
 from eqprop_spice.layers.base import layered_circuit
@@ -43,6 +43,9 @@ from eqprop_spice.training.update import Update, share
 
 AUTO = "auto"
 """A beta that is chosen when the experiment is read: that of the smallest error."""
+
+MOST_LISTED = 10
+"""Files that a message names of a folder."""
 
 SEED, RATE = "seed", "optimizer.learning_rate"
 """Keys of what trainings may differ in that share their compiled programs."""
@@ -60,13 +63,16 @@ class Experiment:
 
     Attributes:
         table: The content of the file, with overrides and defaults resolved.
-        source: The file it came from, for messages.
-        text: The text of that file, for line numbers.
+        origin: Where its keys come from, for messages.
     """
 
     table: ExperimentTable
-    source: str
-    text: str
+    origin: Origin
+
+    @property
+    def source(self) -> str:
+        """Name of the file it came from."""
+        return self.origin.source
 
     @classmethod
     def load(
@@ -94,9 +100,14 @@ class Experiment:
         try:
             text = read_text(path)
         except FileNotFoundError:
-            files = [str(p) for p in path.parent.glob("*.toml")]
-            near = suggestion(str(path), files) if files else "Its folder has no TOML file."
-            raise ConfigError(f"There is no file {path}. {near}") from None
+            files = {p.stem: p for p in path.parent.glob("*.toml")}
+            near = difflib.get_close_matches(path.stem, files, n=1)
+            listed = ", ".join(sorted(p.name for p in files.values())[:MOST_LISTED])
+            if near:
+                hint = f"Did you mean '{files[near[0]]}'?"
+            else:
+                hint = f"Its folder has {listed}." if files else "Its folder has no TOML file."
+            raise ConfigError(f"There is no file {path}. {hint}") from None
         return cls.parse(
             text, source=str(path), overrides=overrides, values=values, trusted=trusted
         )
@@ -112,22 +123,20 @@ class Experiment:
         trusted: bool = True,
     ) -> "Experiment":
         """Read an experiment from TOML text; see `load`."""
-        try:
-            content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{source} is not valid TOML: {error}.") from error
-        for assignment in overrides or []:
-            override(content, assignment)
+        content = parse_toml(text, source)
+        assigned = {override(content, assignment): "--set" for assignment in overrides or []}
         for key, value in (values or {}).items():
             assign(content, key.split("."), value, key)
-        check_finite(content, source, text, ())
+            assigned[key] = source
+        origin = Origin(source, text, assigned)
+        check_values(content, origin)
         if not trusted:
             check_trusted(content, source)
         try:
             table = ExperimentTable.model_validate(frozen_lists(content))
         except ValidationError as error:
-            raise config_error(error, source, text, (), ExperimentTable) from error
-        experiment = cls(table, source, text)
+            raise origin.complaint(error, (), ExperimentTable) from error
+        experiment = cls(table, origin)
         experiment.check()
         return experiment._with_chosen_beta() if table.rule.get("beta") == AUTO else experiment
 
@@ -143,16 +152,18 @@ class Experiment:
                 "or give a number."
             )
         rule = {**self.table.rule, "beta": float(f"{found.best:.3g}")}
-        return Experiment(self.table.model_copy(update={"rule": rule}), self.source, self.text)
+        return Experiment(self.table.model_copy(update={"rule": rule}), self.origin)
 
     def check(self) -> None:
         """Build everything once, so that what is wrong shows before anything runs."""
+        check_platform()
         self._check_tables()
         system = "engine" if self.table.substrate is None else "substrate"
         substrate = self.substrate
         with self._placing(system):
             substrate.check()
         _ = self.rule, self.cost, self.constraint, self.initializer
+        self._check_shapes()
         _ = self.trainer
         with self._placing("cost"):
             self.rule.check_cost(self.cost)
@@ -166,6 +177,15 @@ class Experiment:
                 f"{self._at('goal', 'test_accuracy')}: this goal needs test samples, but the "
                 "dataset has none."
             )
+
+    def _check_shapes(self) -> None:
+        """Refuse components that name parts of parameters which the system does not have."""
+        shapes = self.substrate.parameter_shapes()
+        for name in ("initializer", "rule", "constraint"):
+            component = getattr(self, name)
+            if component is not None:
+                with self._placing(name):
+                    component.check_shapes(shapes)
 
     def _check_tables(self) -> None:
         """Refuse an experiment without a system, with two, or with what its system ignores."""
@@ -211,15 +231,17 @@ class Experiment:
             raise ConfigError(f"{self._at(*location, key)}: {error}") from error
         except ValidationError as error:
             model = arguments_model(resolve(folder, table["kind"]))
-            raise config_error(error, self.source, self.text, location, model) from error
+            raise self.origin.complaint(error, location, model) from error
 
     def _at(self, *location: str | int) -> str:
-        return place(self.source, self.text, location)
+        return self.origin.place(location)
 
     @functools.cached_property
     def data(self) -> Data:
         """The samples as voltages."""
-        return self._component("datasets", self.table.dataset, "dataset").load()
+        dataset = self._component("datasets", self.table.dataset, "dataset")
+        with self._placing("dataset"):
+            return dataset.load()
 
     @functools.cached_property
     def nonidealities(self) -> tuple[AbstractNonideality, ...]:
@@ -267,7 +289,8 @@ class Experiment:
         """The engine with its tolerances."""
         if self.table.engine == "native":
             return Native(**self.table.native.model_dump())
-        return NgSpice(**self.table.ngspice.model_dump())
+        with self._placing("ngspice"):
+            return NgSpice(**self.table.ngspice.model_dump())
 
     @functools.cached_property
     def substrate(self) -> AbstractSubstrate:

@@ -1,8 +1,8 @@
 """What is wrong in a TOML text, and on which line it stands."""
 
-import math
+import dataclasses
 import re
-from typing import Any
+from collections.abc import Mapping
 
 from pydantic import BaseModel, ValidationError
 
@@ -44,31 +44,38 @@ def line_of(text: str, location: tuple[str | int, ...]) -> int | None:
     return best
 
 
-def place(source: str, text: str, location: tuple[str | int, ...]) -> str:
-    """Return where in the file a key stands: file, line and key."""
-    line = line_of(text, location)
-    dotted = ".".join(str(part) for part in location) or ROOT_TABLE
-    return f"{source}, line {line}, {dotted}" if line else f"{source}, {dotted}"
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where the keys of an experiment come from.
 
+    Attributes:
+        source: Name of the file.
+        text: Its text.
+        assigned: By dotted key, who put a value there instead of the file.
+    """
 
-def config_error(
-    error: ValidationError,
-    source: str,
-    text: str,
-    prefix: tuple[str | int, ...],
-    model: type[BaseModel],
-) -> ConfigError:
-    """Return the first complaint of pydantic as one sentence with its place."""
-    location, sentence = complaint(error, model)
-    return ConfigError(f"{place(source, text, (*prefix, *location))}: {sentence}")
+    source: str
+    text: str
+    assigned: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    def place(self, location: tuple[str | int, ...]) -> str:
+        """Return where a key stands: file, line and key; for an assigned one, by whom.
 
-def check_finite(value: Any, source: str, text: str, location: tuple[str | int, ...]) -> None:
-    """Refuse the nan and inf that TOML allows: no voltage, conductance or rate is one."""
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, item in items:
-        here = (*location, key)
-        if isinstance(item, dict | list):
-            check_finite(item, source, text, here)
-        elif isinstance(item, float) and not math.isfinite(item):
-            raise ConfigError(f"{place(source, text, here)}: expected a finite number, got {item}.")
+        Args:
+            location: Keys and positions of lists, from the outside in.
+        """
+        parts = [str(part) for part in location]
+        dotted = ".".join(parts) or ROOT_TABLE
+        for depth in range(1, len(parts) + 1):
+            by = self.assigned.get(".".join(parts[:depth]))
+            if by is not None:
+                return f"{by}, {dotted}"
+        line = line_of(self.text, location)
+        return f"{self.source}, line {line}, {dotted}" if line else f"{self.source}, {dotted}"
+
+    def complaint(
+        self, error: ValidationError, prefix: tuple[str | int, ...], model: type[BaseModel]
+    ) -> ConfigError:
+        """Return the first complaint of pydantic as one sentence with its place."""
+        location, sentence = complaint(error, model)
+        return ConfigError(f"{self.place((*prefix, *location))}: {sentence}")

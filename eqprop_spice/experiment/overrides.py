@@ -1,23 +1,28 @@
 """Values put into a parsed TOML file by dotted key."""
 
-import tomllib
 from typing import Any
 
 from eqprop_spice.errors import ConfigError
+from eqprop_spice.experiment.source import parse_toml
 
 
-def override(content: dict[str, Any], assignment: str) -> None:
-    """Apply one assignment `dotted.key=value` to the parsed file."""
+def override(content: dict[str, Any], assignment: str) -> str:
+    """Apply one assignment `dotted.key=value` to the parsed file, and return the key."""
     key, equals, text = assignment.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
         raise ConfigError(f"--set takes key=value, such as training.epochs=10; got '{assignment}'.")
+    assign(content, parts, _value(text), f"--set {assignment}")
+    return ".".join(parts)
+
+
+def _value(text: str) -> Any:
+    """Return what a text says as TOML; what is none is a text without its quotes."""
     try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        parsed = {}
-    value = parsed["value"] if len(parsed) == 1 else text.strip()
-    assign(content, parts, value, f"--set {assignment}")
+        parsed = parse_toml(f"value = {text}", "--set")
+    except ConfigError:
+        return text.strip()
+    return parsed["value"] if len(parsed) == 1 else text.strip()
 
 
 def assign(content: dict[str, Any], parts: list[str], value: Any, what: str) -> None:

@@ -15,3 +15,10 @@ class AbstractInitializer:
     ) -> dict[str, np.ndarray]:
         """Return conductances [S] of the given shapes by group name."""
         raise NotImplementedError
+
+    def check_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuse parameters that this cannot draw; most draw any.
+
+        Raises:
+            ConfigError: If so.
+        """

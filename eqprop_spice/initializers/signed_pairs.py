@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from eqprop_spice.circuits.pairs import Pairs, check_pairs
 from eqprop_spice.initializers.base import AbstractInitializer
 from eqprop_spice.initializers.uniform import Uniform
 
@@ -17,10 +18,14 @@ class PositivePairs(AbstractInitializer):
         floor: The conductance of a resistor that is switched off [S].
     """
 
-    pairs: dict[str, tuple[tuple[int, int], ...]]
+    pairs: Pairs
     lower: float = 1e-4
     upper: float = 1e-1
     floor: float = 1e-12
+
+    def check_shapes(self, shapes):
+        """Refuse pairs of rows that the layers do not have."""
+        check_pairs(self.pairs, self.floor, shapes)
 
     def __call__(self, shapes, rng):
         """Return the drawn conductances."""

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import math
-import tomllib
 import warnings
 import zipfile
 from collections.abc import Container, Mapping
@@ -22,6 +21,7 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eqprop_spice.errors import ConfigError, Remark
+from eqprop_spice.experiment.source import parse_toml
 from eqprop_spice.files import read_bounded
 
 DIGEST = "experiment_digest"
@@ -67,7 +67,7 @@ def like(array: Any) -> Expected:
 
 def digest_of(toml: str) -> str:
     """Return the SHA-256 of what an experiment says, whatever its layout and comments."""
-    content = json.dumps(tomllib.loads(toml), sort_keys=True, default=str)
+    content = json.dumps(parse_toml(toml, "The experiment of the run"), sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()
 
 

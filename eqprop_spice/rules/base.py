@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -121,6 +122,13 @@ class AbstractRule:
     def allows_read_noise(self) -> bool:
         """Whether the rule reads every phase it compares, so that readings may be noisy."""
         return True
+
+    def check_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuse parameters that this rule has no gradient of; most take any.
+
+        Raises:
+            ConfigError: If so.
+        """
 
     def check_cost(self, cost: AbstractCost) -> None:
         """Refuse a cost that this rule cannot nudge along; most rules take any.

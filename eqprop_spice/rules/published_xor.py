@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
+from eqprop_spice.circuits.pairs import Pairs, check_pairs
 from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.power_computation import PowerComputation
@@ -33,7 +34,7 @@ class PublishedXor(AbstractRule):
         Kiraz, Pham and Desgreys; repository eqprop-non-sum-separable-energy-consideration.
     """
 
-    pairs: dict[str, tuple[tuple[int, int], ...]]
+    pairs: Pairs
     floor: float = 1e-12
     beta: float = 1e-6
     permuted: bool = True
@@ -62,6 +63,10 @@ class PublishedXor(AbstractRule):
     def phases(self, targets, cost):
         """Return the phases of its method."""
         return self._rule.phases(targets, cost)
+
+    def check_shapes(self, shapes):
+        """Refuse pairs of rows that the layers do not have."""
+        check_pairs(self.pairs, self.floor, shapes)
 
     def __call__(
         self, substrate, params, inputs, targets, cost, *, start=None, key=None

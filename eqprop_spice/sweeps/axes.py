@@ -306,6 +306,12 @@ def _dimension(name: str) -> str:
 def _zipped(axes: list[Axis], groups: Any, where: str) -> list[Axis]:
     """Merge the axes that are walked together."""
     names = [axis.name for axis in axes]
+    lists = (list, tuple)
+    if not isinstance(groups, lists) or not all(isinstance(group, lists) for group in groups):
+        raise ConfigError(
+            f"{where}.zip: expected a list of lists with names of axes, such as "
+            f'[["alpha", "beta"]]; got {groups!r}.'
+        )
     for group in groups:
         members = [_dimension(str(name)) for name in group]
         for name in members:

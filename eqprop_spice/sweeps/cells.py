@@ -129,6 +129,10 @@ def damaged(path: Path, why: str) -> ConfigError:
     )
 
 
+ALWAYS_RECORDED = ("loss", "max_error")
+"""Figures that stores of every version have."""
+
+
 def open_arrays(folder: Path, sweep: Sweep) -> dict[str, Any]:
     """Open the arrays of a sweep.
 
@@ -144,7 +148,7 @@ def open_arrays(folder: Path, sweep: Sweep) -> dict[str, Any]:
         try:
             content = read_file(path, MAX_METADATA)
         except FileNotFoundError:
-            if name in figure_names(sweep.experiment):
+            if name in figure_names(sweep.experiment) and name not in ALWAYS_RECORDED:
                 continue
             raise damaged(path, "it is missing") from None
         except OSError as error:

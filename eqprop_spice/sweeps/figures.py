@@ -1,6 +1,7 @@
 """Figures of a sweep: error against epoch, success rates, and maps of alpha and beta."""
 
 import functools
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from eqprop_spice.results.plots import write_figures
 from eqprop_spice.sweeps.summary import START, success
@@ -85,27 +87,54 @@ def decibels(error: np.ndarray) -> np.ndarray:
 
 
 def error_figure(dataset: xr.Dataset) -> Figure:
-    """Draw the error against the epoch: the median over starts, and where half of them lie."""
+    """Draw the error against the epoch: the median over starts, and where half of them lie.
+
+    Trainings that stop at their goal are drawn to there: a line that went on flat would look like
+    one that is stuck.
+    """
+    goal, stops, step = _goal(dataset)
     line_dim = next((d for d in COURSE_DIMS if dataset.sizes.get(d, 1) > 1), None)
     panels = _panels(dataset, (line_dim,) if line_dim else ())
     figure, canvas = _canvas(len(panels))
     handles: list[Any] = []
     for (title, at), axes in zip(panels, canvas, strict=False):
-        handles = _courses(axes, dataset["max_error"].isel(at), line_dim)
+        handles = _courses(axes, dataset["max_error"].isel(at), line_dim, goal if stops else None)
+        if goal is not None:
+            label = "goal: the training ends" if stops else "goal"
+            handles += [
+                axes.axhline(goal, color="tab:red", linestyle="--", linewidth=1, label=label)
+            ]
+        handles += [Patch(color="gray", alpha=0.25, label="band: middle half of the starts")]
         axes.set_title(title, fontsize=9)
         axes.grid(alpha=0.3)
-        axes.set(xlabel="Epoch", ylabel=r"Error [dB re 1 V$^2$]")
+        axes.set(xlabel=step, ylabel=r"Error [dB re 1 V$^2$]")
         axes.label_outer(remove_inner_ticks=False)
     unit = f" [{dataset[line_dim].attrs.get('units', '1')}]" if line_dim else ""
-    if line_dim:
-        figure.legend(
-            handles=handles, title=f"{line_dim}{unit}", loc="outside right upper", fontsize=8
-        )
+    title = f"{line_dim}{unit}" if line_dim else None
+    figure.legend(handles=handles, title=title, loc="outside right upper", fontsize=8)
     return figure
 
 
-def _courses(axes: Axes, error: xr.DataArray, line_dim: str | None) -> list[Any]:
-    """Draw one line per position of an axis; a cell that has ended keeps its last error."""
+def _goal(dataset: xr.Dataset) -> tuple[float | None, bool, str]:
+    """Return the goal of the trainings [dB], whether they stop there, and what an epoch is."""
+    table = tomllib.loads(dataset.attrs.get("experiment", ""))
+    goal = table.get("goal", {})
+    bound = goal.get("max_error")
+    step = "Epoch" if table.get("training", {}).get("batch_size", 1) else "Update"
+    return bound and float(decibels(np.array(bound))), bool(goal.get("stop")), step
+
+
+def _courses(
+    axes: Axes, error: xr.DataArray, line_dim: str | None, end: float | None = None
+) -> list[Any]:
+    """Draw one line per position of an axis; a cell that has ended keeps its last error.
+
+    Args:
+        axes: Where to draw.
+        error: Errors [V] by position, start and epoch.
+        line_dim: The axis; None for a single line.
+        end: Error [dB] at which a line ends with a dot, and its band.
+    """
     positions = np.arange(error.sizes[line_dim]) if line_dim else np.zeros(1, int)
     if len(positions) > MAX_LINES:
         positions = np.unique(np.linspace(0, len(positions) - 1, MAX_LINES).astype(int))
@@ -117,10 +146,21 @@ def _courses(axes: Axes, error: xr.DataArray, line_dim: str | None) -> list[Any]
         with np.errstate(invalid="ignore"):
             low, middle, high = _quartiles(values)
         epochs = error["epoch"].values
+        if end is not None:
+            arrived = np.flatnonzero(middle <= end)[:1]
+            axes.plot(epochs[arrived], middle[arrived], "o", color=color, markersize=4)
+            middle = np.where(_until(middle, end), middle, np.nan)
+            high = np.where(_until(high, end), high, np.nan)
         label = _shown(error[line_dim].values[position]) if line_dim else ""
         handles += axes.plot(epochs, middle, color=color, label=label, linewidth=1.4)
         axes.fill_between(epochs, low, high, color=color, alpha=0.1, linewidth=0)
     return handles
+
+
+def _until(values: np.ndarray, end: float) -> np.ndarray:
+    """Return which values come before the first that is at an end or below, and that itself."""
+    below = np.concatenate([[False], values[:-1] <= end])
+    return ~np.logical_or.accumulate(below)
 
 
 def held(rows: np.ndarray) -> np.ndarray:

@@ -30,4 +30,4 @@ def test_below_zero_the_partner_takes_over() -> None:
 
 def test_a_floor_that_no_resistor_has_is_refused() -> None:
     with pytest.raises(ConfigError, match="floor"):
-        SignedPairs(PAIRS, 0.0)
+        SignedPairs(PAIRS, 0.0).check_shapes({"dense_0": (2, 1)})

@@ -1,4 +1,5 @@
 import math
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eqprop_spice.errors import ConfigError
+from eqprop_spice.errors import LONGEST, ConfigError
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.gradients.comparison import worst_error
 from eqprop_spice.rules.adjoint import Adjoint
@@ -511,3 +512,108 @@ def test_an_automatic_beta_is_refused_where_none_is_good(monkeypatch):
     monkeypatch.setattr("eqprop_spice.gradients.beta_scan.TARGET_ERROR", 1e-30)
     with pytest.raises(ConfigError, match=r"no beta keeps the estimate.*Tighten \[ngspice\]"):
         overridden("rule.beta=auto")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("[" * 300 + "]" * 300, "expected at most 20 tables or lists inside each other"),
+        ("[" * 5000 + "]" * 5000, "nests more than 20 lists or tables"),
+        ("9" * 5000, "holds a value that cannot be read: Exceeds the limit"),
+        ("9223372036854775808", "expected a whole number of at most 64 bits, got one of 65"),
+        ("-1e300", r"expected a number between -1e\+15 and 1e\+15, got -1e\+300"),
+        ("0000-00-00", "holds a value that cannot be read|is not valid TOML"),
+    ],
+)
+@pytest.mark.parametrize("key", ["seed = 3", "shift = 0.1", "beta = 1e-4"])
+def test_values_that_no_key_takes_are_refused(key, value, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        Experiment.parse(BASE.replace(key, f"{key.split(' ')[0]} = {value}"), source="demo.toml")
+    assert str(error.value).startswith("demo.toml")
+
+
+def test_names_from_a_file_cannot_reach_the_terminal():
+    message, _ = refusal("seed = 3", 'seed = 3\n"\\u001b[31m\\n\\u202eevil" = 1')
+    assert message.isprintable()
+    assert r"\x1b[31m\n" in message
+
+
+@pytest.mark.parametrize("length", [100, 10_000])
+def test_messages_are_of_bounded_length_and_keep_their_remedy(length):
+    message, _ = refusal('"kiraz"', f'"{"a" * length}"')
+    assert len(message) <= LONGEST
+    assert message.endswith("ideal, kiraz.")
+
+
+def test_a_wrong_override_is_blamed_on_itself():
+    message = refused_override("training.epochs=ten")
+    assert message == "--set, training.epochs: expected a whole number, got 'ten'."
+    assert refused_override("rule={kind='small_signal.SmallSignal',x=1}").startswith(
+        "--set, rule.x:"
+    )
+
+
+def refused_override(assignment: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        overridden(assignment)
+    return str(error.value)
+
+
+def test_a_missing_file_suggests_none_with_another_name(tmp_path):
+    (tmp_path / "pyproject.toml").touch()
+    with pytest.raises(ConfigError, match=r"no file .*nosuch\.toml\. Its folder has pyproject\.t"):
+        Experiment.load(tmp_path / "nosuch.toml")
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "pipe"])
+def test_what_never_ends_is_no_experiment(path, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="is no file but a folder, a pipe or a device"):
+        Experiment.load(tmp_path / path)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("dataset.split=-1", "dataset.split: split is -1; it must lie between 0 and 4294967295"),
+        ("dataset.split=4294967296", "dataset.split: split is 4294967296"),
+        ("dataset.test_size=1.5", "dataset.test_size: test_size is 1.5"),
+        ("dataset.test_size=0.001", "dataset: test_size is 0.001, which leaves a side without"),
+        ("dataset.test_size=0.999", "dataset: test_size is 0.999, which leaves a side without"),
+    ],
+)
+def test_splits_that_do_not_exist_are_refused(assignment, message):
+    with pytest.raises(ConfigError, match=message):
+        Experiment.load(EXPERIMENTS / "iris.toml", [assignment])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ("{dense_0=[[0,99]]}", "pairs of 'dense_0' hold 99; its rows are 0 to "),
+        ("{dense_0=[[-1,2]]}", "pairs of 'dense_0' hold -1"),
+        ("{dense_0=[[0,0]]}", ".* every row once at most"),
+        ("{dense_0=[]}", ".* every row once at most, and any at all"),
+        ("{dense_9=[[0,1]]}", "pairs names 'dense_9'; the layers are dense_0, dense_3"),
+    ],
+)
+@pytest.mark.parametrize("table", ["initializer", "rule", "constraint"])
+def test_pairs_of_rows_that_do_not_exist_are_refused(table, pairs, message):
+    with pytest.raises(ConfigError, match=f"{table}: {message}"):
+        Experiment.load(EXPERIMENTS / "kiraz" / "xor_published.toml", [f"{table}.pairs={pairs}"])
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "ngspice.reltol=0.9",
+        "ngspice.vntol=1.0",
+        "ngspice.abstol=1.0",
+        "ngspice.residual_tolerance=1",
+    ],
+)
+def test_tolerances_without_sense_are_refused(assignment):
+    with pytest.raises(
+        ConfigError, match=r"ngspice.*must be above 0 and at most|expected a number"
+    ):
+        overridden(assignment)

@@ -178,3 +178,9 @@ def test_the_largest_number_of_epochs_of_any_cell_counts():
     assert sweep('"training.epochs" = [3, 9]').num_epochs == 9
     assert sweep('"training.epochs" = [3, 4]').num_epochs == 5
     assert np.prod(sweep('"training.epochs" = [3, 4]').shape) == 2
+
+
+@pytest.mark.parametrize("value", ["5", '"beta"', '["beta"]', "[[]]", "true"])
+def test_a_zip_that_is_no_list_of_lists_is_refused(value):
+    with pytest.raises(ConfigError, match=r"sweep\.zip: (expected a list of lists|axes walked)"):
+        sweep(f"beta = [1e-4]\nzip = {value}")

@@ -70,7 +70,7 @@ def test_minibatches_and_test_goals_are_those_of_train(tmp_path):
 def test_without_a_goal_nothing_is_learned(engine):
     bounded = case_1(f"engine={engine}", "training.epochs=3")
     table = bounded.table.model_copy(update={"goal": GoalTable()})
-    experiment = Experiment(table, bounded.source, bounded.text)
+    experiment = Experiment(table, bounded.origin)
     results = [run_cell(experiment)]
     if can_batch(experiment):
         results += run_batch(experiment, [{"seed": 0}])
@@ -83,7 +83,7 @@ def test_without_a_goal_nothing_is_learned(engine):
 def test_what_does_not_learn_says_how(rate, status):
     bounded = case_1(f"optimizer.learning_rate={rate}")
     table = bounded.table.model_copy(update={"constraint": None})
-    experiment = Experiment(table, bounded.source, bounded.text)
+    experiment = Experiment(table, bounded.origin)
     result = run_cell(experiment)
     assert result.status == status
     (batched,) = run_batch(experiment, [{"seed": 0}])

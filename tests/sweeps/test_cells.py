@@ -154,3 +154,10 @@ def test_damaged_files_are_named_and_never_read_as_results(path, name, damage):
     DAMAGES[damage](file)
     with pytest.raises(ConfigError, match=f"cells.zarr/{name}.* was not written by this version"):
         Store.open(path).dataset()
+
+
+@pytest.mark.parametrize("name", ["loss", "max_error", "status"])
+def test_figures_that_every_version_recorded_are_not_left_out(path, name):
+    (path / "cells.zarr" / name / "zarr.json").unlink()
+    with pytest.raises(ConfigError, match="it is missing"):
+        Store.open(path)

@@ -1,7 +1,7 @@
 import numpy as np
 import xarray as xr
 
-from eqprop_spice.sweeps.figures import decibels, map_panels, save_figures
+from eqprop_spice.sweeps.figures import decibels, error_figure, map_panels, save_figures
 
 
 def results() -> xr.Dataset:
@@ -42,3 +42,30 @@ def test_a_sweep_over_starts_alone_has_no_map(tmp_path):
 
 def test_an_error_of_nothing_has_a_place():
     np.testing.assert_allclose(decibels(np.array([1.0, 0.1, 0.0])), [0.0, -20.0, -400.0])
+
+
+def with_goal(stop: str) -> xr.Dataset:
+    experiment = f"[goal]\nmax_error = 0.1\nstop = {stop}\n[training]\nbatch_size = 0\n"
+    return results().assign_attrs(experiment=experiment)
+
+
+def test_a_training_that_stops_at_its_goal_does_not_look_stuck():
+    axes = error_figure(with_goal("true")).axes[0]
+    lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
+    for line in lines:
+        drawn = np.asarray(line.get_ydata(), float)
+        drawn = drawn[np.isfinite(drawn)]
+        # All above the goal of -20 dB but the last, at most.
+        assert (drawn[:-1] > -20.0).all()
+        assert len(drawn) < 8 or drawn[-1] > -20.0
+    (goal,) = [line for line in axes.lines if "goal" in str(line.get_label())]
+    assert goal.get_label() == "goal: the training ends"
+    np.testing.assert_allclose(goal.get_ydata(), -20.0)
+
+
+def test_figures_name_what_they_show():
+    figure = error_figure(with_goal("false"))
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[-2:] == ["goal", "band: middle half of the starts"]
+    assert "Update" in {axes.get_xlabel() for axes in figure.axes}
+    assert "Epoch" in {axes.get_xlabel() for axes in error_figure(results()).axes}

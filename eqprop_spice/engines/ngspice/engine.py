@@ -26,7 +26,7 @@ from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice.feed import HeldFeed, SweepFeed, deck_of
 from eqprop_spice.engines.ngspice.folding import Folded, fold
-from eqprop_spice.errors import NetlistError
+from eqprop_spice.errors import ConfigError, NetlistError
 from eqprop_spice.phases import AbstractNudge, AbstractPhase, Free, Load
 from eqprop_spice.settled import OperatingPoint
 from eqprop_spice.spice.session import Session
@@ -43,6 +43,14 @@ RELAXED_OPTIONS = "reltol=1e-6 vntol=1e-9 abstol=1e-12 itl1=1000"
 HOMOTOPY_RESISTANCE = 1e9
 """A shunt to ground at every node [ohm] that makes series diodes solvable; it is taken away again
 for the solution that counts."""
+
+LOOSEST = {"reltol": 1e-2, "vntol": 1e-3, "abstol": 1e-6, "residual_tolerance": 1e-2}
+"""Bounds of the tolerances: relative, [V], [A], relative."""
+
+VOLTAGE_FLOOR = 1e-4
+"""Drop [V] that every device counts with at least when a residual is judged, so that a circuit at
+rest has a scale. It depends on no tolerance of the solver: the check must not loosen with what it
+checks. With the default `residual_tolerance` it allows an error of 1e-13 V."""
 
 HELD_POINTS = 3
 """Points of the sweep that one phase is held for where the last is to be exact: the first is solved
@@ -74,6 +82,16 @@ class NgSpice(AbstractEngine):
     residual_tolerance: float = 1e-9
     warm: bool = True
     readout_digits: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse tolerances with which nothing that ngspice returns is a solution."""
+        for name, loosest in LOOSEST.items():
+            value = getattr(self, name)
+            if not 0 < value <= loosest:
+                raise ConfigError(
+                    f"{name} is {value}; it must be above 0 and at most {loosest:g}, ten times or "
+                    "more what ngspice uses by itself. Leave it out for a value far below a nudge."
+                )
 
     def settle(
         self,
@@ -211,11 +229,6 @@ class _Solver:
         return [*lines, *extra, ".end"]
 
     @property
-    def _voltage_floor(self) -> float:
-        """Drop [V] at which the relative tolerance is as strict as `vntol`."""
-        return self.engine.vntol / self.engine.residual_tolerance
-
-    @property
     def _tight_options(self) -> str:
         e = self.engine
         return f"reltol={e.reltol!r} vntol={e.vntol!r} abstol={e.abstol!r} itl2=200"
@@ -312,7 +325,7 @@ class _Solver:
                 residual = unexplained_currents(self.circuit, voltages, residual)
             residual = np.abs(residual)
             scale = self.circuit.current_scale(
-                self.params, voltages, total, voltage_floor=self._voltage_floor
+                self.params, voltages, total, voltage_floor=VOLTAGE_FLOOR
             )
             relative = residual / (scale + np.finfo(float).tiny)
         worst = self.circuit.free_nodes[relative.argmax(1)]

@@ -1,6 +1,8 @@
 """The ngspice engine: against an independent Newton method, and where ngspice gives up."""
 
+import dataclasses
 import logging
+import math
 import re
 import subprocess
 
@@ -15,8 +17,9 @@ from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.diode import PRESETS, Shockley
 from eqprop_spice.devices.resistor import Resistor
-from eqprop_spice.engines.ngspice.engine import NgSpice, _Solver
-from eqprop_spice.errors import NetlistError
+from eqprop_spice.engines.native import Native
+from eqprop_spice.engines.ngspice.engine import LOOSEST, NgSpice, _Solver
+from eqprop_spice.errors import ConfigError, NetlistError
 from eqprop_spice.phases import AbstractNudge, ConstantNudge, Force, Free, Spring
 from eqprop_spice.spice.session import Session
 from eqprop_spice.spice.writer import netlist
@@ -448,3 +451,27 @@ def test_a_nudge_is_computed_from_the_digits_that_are_read(warm):
     used = np.concatenate(seen)[-2:] if not warm else np.concatenate(seen)
     for outputs in circuit.outputs(points[0].voltages):
         assert (np.abs(used - outputs) <= np.finfo(float).eps).any()
+
+
+LOOSE_ERROR = 1e-6
+"""Error [V] of points that pass the check, whatever the solver's tolerances: its own, 1e-9 of the
+currents that meet, times some volts, divided by the smallest share of a conductance in a node."""
+
+
+def test_loose_tolerances_do_not_loosen_the_check():
+    """With vntol = 1 V the check's scale was 1e9 V, and 8 V beside the solution converged."""
+    layered = Layered((4,))
+    circuit = layered.circuit()
+    inputs = np.array([[2.0, -1.0], [-1.5, 2.0], [0.3, 0.7], [0.0, 0.0]])
+    loose = dataclasses.replace(NgSpice(), **LOOSEST | {"residual_tolerance": 1e-9})
+    (point,) = loose.settle(circuit, layered.draw(3), inputs, [Free()])
+    (exact,) = Native().settle(circuit, layered.draw(3), inputs, [Free()])
+    error = np.abs(point.voltages - np.asarray(exact.voltages)).max(1)
+    assert (error[point.converged] < LOOSE_ERROR).all()
+
+
+@pytest.mark.parametrize("name", LOOSEST)
+@pytest.mark.parametrize("factor", [0.0, -1.0, 1.01, math.nan, math.inf])
+def test_tolerances_without_sense_are_refused(name, factor):
+    with pytest.raises(ConfigError, match=f"^{name} is .*must be above 0 and at most"):
+        dataclasses.replace(NgSpice(), **{name: factor * LOOSEST[name]})
