@@ -70,8 +70,8 @@ class Uniqueness:
         why = (
             "it has devices without a co-content"
             if smallest is None or smallest > 0
-            else f"an amplifier draws back more than its input gets, smallest c_j {smallest:.3g} S; "
-            'reflection = "kendall" excludes it'
+            else f"an amplifier draws back more than its input gets: c_j is {smallest:.3g} S, and "
+            'reflection = "kendall" avoids it'
         )
         text = (
             f"A single operating point is not guaranteed ({why}): engines, restarts and a built "

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from eqprop_spice.cli import app
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.results.run import train
@@ -43,12 +45,15 @@ def several_points() -> str:
 def test_other_solutions_are_no_errors(tmp_path: Path, monkeypatch) -> None:
     overrides = ["training.epochs=1", "engine=native", "optimizer.learning_rate=1e-9"]
     run = train(Experiment.parse(several_points(), overrides=overrides), tmp_path / "run")
+    assert run.history["num_several_states"].values.tolist() == [4.0]
     result = verify(run, num_samples=4)
     # Both engines solved all samples, some of them elsewhere.
     assert result.num_unconverged == 0
     assert result.largest_difference > 0.1
     assert result.num_other_solutions > 0
     assert result.num_wrong == 0
+    command = CliRunner().invoke(app, ["verify", str(run.path), "--samples", "4"])
+    assert "caution: A single operating point is not guaranteed" in command.stderr
     monkeypatch.setattr(
         "eqprop_spice.substrates.resistive.confirmed",
         lambda circuit, params, inputs, state: np.zeros(len(inputs), bool),
