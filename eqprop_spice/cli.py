@@ -29,6 +29,7 @@ from eqprop_spice.errors import ConfigError, ConvergenceError, NetlistError
 from eqprop_spice.files import write_inside, write_named
 
 if TYPE_CHECKING:
+    from eqprop_spice.results.run import Run
     from eqprop_spice.sweeps.store import Store
 
 app = typer.Typer(
@@ -69,6 +70,7 @@ def train(
         experiment = Experiment.load(file, chosen)
         run = Run.create(experiment, out)
     say(f"run folder: {run.path}", errors)
+    _caution(run)
     reporter = RunReporter(experiment.table.training.epochs, len(experiment.data.train_inputs))
     try:
         with reporter:
@@ -83,6 +85,14 @@ def train(
         ) from error
     print_results(run.results)
     say(f"figures, netlists and history: {run.path}")
+
+
+def _caution(run: "Run") -> None:
+    """Say if samples may settle in several states."""
+    experiment = run.experiment
+    known = experiment.substrate.uniqueness(run.params, experiment.data.train_inputs)
+    if known is not None and known.caution is not None:
+        say(f"caution: {known.caution}", errors)
 
 
 @app.command()
@@ -183,7 +193,9 @@ def verify(
     from eqprop_spice.results.run import Run
     from eqprop_spice.results.verify import verify as verify_run
 
-    result = dataclasses.asdict(verify_run(Run.open(folder), num_samples=samples))
+    run = Run.open(folder)
+    _caution(run)
+    result = dataclasses.asdict(verify_run(run, num_samples=samples))
     if as_json:
         print(json.dumps(result, indent=2))
     else:

@@ -16,7 +16,6 @@ from eqprop_spice.audit.references import (
     operating_point,
     sensitivities,
 )
-from eqprop_spice.audit.uniqueness import Uniqueness, find_operating_points
 from eqprop_spice.audit.variation import PhaseVariation, vary
 from eqprop_spice.audit.verdict import Cause, find_causes
 from eqprop_spice.circuits.maps import sum_at
@@ -24,6 +23,7 @@ from eqprop_spice.circuits.reciprocity import asymmetry
 from eqprop_spice.engines.general.plan import GeneralPlan
 from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice.engine import NgSpice
+from eqprop_spice.engines.uniqueness import Uniqueness, find_operating_points
 from eqprop_spice.files import for_json
 from eqprop_spice.gradients.beta_scan import TARGET_ERROR, BetaScan, beta_grid, scan
 from eqprop_spice.gradients.comparison import Comparison, compare_layers
@@ -173,7 +173,7 @@ def audit(case: Case) -> Audit:
     estimates["small signal"] = case.estimate(SmallSignal()).gradient
     estimates |= _published_methods(case, beta)
     visible = case.visible(exact)
-    uniqueness = find_operating_points(case)
+    uniqueness = find_operating_points(case.circuit, case.params, case.inputs)
     references = _references(case, point)
     found = budget(case, exact)
     return Audit(
@@ -294,10 +294,7 @@ def _remarks(case: Case, point: OperatingPoint, own: BetaScan, uniqueness: Uniqu
             "tighten the solver's tolerances."
         )
     if not uniqueness.guaranteed and uniqueness.most_points == 1:
-        remarks.append(
-            "A single operating point is not guaranteed (smallest c_j "
-            f"{uniqueness.smallest_conductance:.3g} S), though only one was found."
-        )
+        remarks.append(str(uniqueness.caution))
     share = diode_share(case, point)
     if share is not None and share < LINEAR_SHARE:
         remarks.append(

@@ -8,7 +8,7 @@ import numpy as np
 
 from eqprop_spice.audit.budget import STAGES, Budget, limit_of
 from eqprop_spice.audit.case import Case
-from eqprop_spice.audit.uniqueness import Uniqueness
+from eqprop_spice.engines.uniqueness import Uniqueness
 from eqprop_spice.gradients.beta_scan import BetaScan
 from eqprop_spice.gradients.comparison import compare, worst_error
 from eqprop_spice.rules.small_signal import SmallSignal

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import io
 import zlib
 
 import numpy as np
@@ -11,6 +12,9 @@ from eqprop_spice.datasets.images import AbstractImages, Labelled
 from eqprop_spice.errors import ConfigError
 
 IDX_UNSIGNED_BYTE = 0x08
+
+MAX_CONTENT = 100_000_000
+"""Largest content of a compressed file [bytes]; the images of MNIST take 47,040,016."""
 
 
 def read_idx(content: bytes, name: str) -> UInt8[np.ndarray, "..."]:
@@ -50,9 +54,12 @@ class AbstractIdxImages(AbstractImages):
     def _array(self, name: str) -> np.ndarray:
         compressed, path = self._bytes(name), self._path(name)
         try:
-            content = gzip.decompress(compressed)
+            with gzip.open(io.BytesIO(compressed)) as file:
+                content = file.read(MAX_CONTENT + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise ConfigError(f"{path} is not a gzip file, or damaged: {error}.") from error
+        if len(content) > MAX_CONTENT:
+            raise ConfigError(f"{path} expands to more than {MAX_CONTENT:,} bytes; get it again.")
         self._verify(name, compressed if self.CHECKED == "file" else content)
         return read_idx(content, str(path))
 

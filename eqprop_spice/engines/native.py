@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
+import jax
 from jax.core import Tracer
 from jaxtyping import Float
 
@@ -33,6 +34,9 @@ def plan_for(circuit: Circuit, sweeps: int | None = None) -> AbstractPlan:
     Raises:
         NetlistError: If the circuit has ideal diodes and is none that can be settled with them.
     """
+    if plan_for.cache_info().misses % MAX_PLANS == 0:
+        # JAX keeps what it traced for plans that are gone.
+        jax.clear_caches()
     chain = recognize(circuit)
     if has_ideal_diodes(circuit):
         return LayeredPlan(circuit, _descendable(chain), Descent(sweeps))

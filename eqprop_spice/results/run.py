@@ -284,10 +284,8 @@ def _continue(run: Run, experiment: Experiment, progress: Progress | None) -> No
             following, figures = trainer.epoch(state)
             params = {name: np.asarray(value) for name, value in following.params.items()}
             last = following.epoch == table.training.epochs
-            if len(experiment.data.test_inputs) and (
-                last or following.epoch % table.training.evaluate_every == 0
-            ):
-                figures |= trainer.evaluate(following.params, test=True)
+            if last or following.epoch % table.training.evaluate_every == 0:
+                figures |= _checked(experiment, following)
             figures["seconds"] = time.perf_counter() - started
             history.append(figures, params)
             state = following
@@ -304,6 +302,18 @@ def _continue(run: Run, experiment: Experiment, progress: Progress | None) -> No
         raise
     run.save_checkpoint(state, history)
     _finish(run, experiment, state, history)
+
+
+def _checked(experiment: Experiment, state: TrainingState) -> dict[str, float]:
+    """Return what is looked at between epochs: the test samples, and whether states are unique."""
+    figures: dict[str, float] = {}
+    if len(experiment.data.test_inputs):
+        figures |= experiment.trainer.evaluate(state.params, test=True)
+    params = {name: np.asarray(value) for name, value in state.params.items()}
+    known = experiment.substrate.uniqueness(params, experiment.data.train_inputs)
+    if known is not None and not known.guaranteed:
+        figures["num_several_states"] = known.num_samples_with_several
+    return figures
 
 
 def _goal_reached(experiment: Experiment, state: TrainingState) -> bool:

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from eqprop_spice.engines.ngspice.engine import HELD_POINTS
+from eqprop_spice.engines.uniqueness import SAME
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.phases import Free
 from eqprop_spice.results.run import Run
@@ -24,12 +25,17 @@ class Verification:
         largest_difference: Over all nodes and samples that both engines solved [V].
         num_differing: Predictions that differ: the class, or the sign of any output.
         num_unconverged: Samples that one of the two did not solve; they count as differing.
+        num_other_solutions: Samples whose states differ though both are right: the circuit has
+            several operating points.
+        num_wrong: Samples whose states differ and one of them is no operating point.
     """
 
     num_samples: int
     largest_difference: float
     num_differing: int
     num_unconverged: int
+    num_other_solutions: int
+    num_wrong: int
 
 
 def verify(run: Run, *, num_samples: int) -> Verification:
@@ -59,6 +65,11 @@ def verify(run: Run, *, num_samples: int) -> Verification:
     both = np.asarray(own.converged) & spice.converged
     states = [substrate.named_state(settled.state)[1] for settled in (own, spice)]
     difference = np.abs(states[0] - states[1])[both]
+    apart = np.zeros(num_samples, bool)
+    apart[both] = difference.max(axis=1) > SAME
+    right = apart.copy()
+    for settled in (own, spice):
+        right[apart] &= substrate.confirmed(params, inputs[apart], np.asarray(settled.state)[apart])
     outputs = [np.asarray(substrate.outputs(settled.state)) for settled in (own, spice)]
     if data.task == "classes":
         decisions = [np.nan_to_num(o).argmax(1) for o in outputs]
@@ -70,4 +81,6 @@ def verify(run: Run, *, num_samples: int) -> Verification:
         float(difference.max()) if both.any() else float("nan"),
         int((~(same & both)).sum()),
         int((~both).sum()),
+        int(right.sum()),
+        int((apart & ~right).sum()),
     )

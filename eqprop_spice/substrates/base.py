@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
+from eqprop_spice.engines.uniqueness import Uniqueness
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.phases import AbstractNudge, AbstractPhase
 from eqprop_spice.settled import AnySettled, Relaxation
@@ -313,6 +314,20 @@ class AbstractSubstrate:
         return implicit.cost_gradient(self, params, inputs, state, output_gradient, samples)
 
     # What only some systems can do.
+
+    def uniqueness(self, params: Params, inputs: Float[Array, "batch ..."]) -> Uniqueness | None:
+        """Return whether samples can settle in several states, searched where they can.
+
+        None where the question means nothing, since what the system learns from is the state that
+        it settles in from its own start, such as one of many by design.
+        """
+        return None
+
+    def confirmed(
+        self, params: Params, inputs: Float[Array, "batch ..."], state: Any
+    ) -> Bool[np.ndarray, " batch"]:
+        """Return which states are stationary by an independent check, whoever found them."""
+        return np.zeros(len(inputs), bool)
 
     def dissipated_power(self, params: Params, state: Any) -> Float[Array, " batch"]:
         """Return the power that the system dissipates in a state [W]; ability "dissipation"."""

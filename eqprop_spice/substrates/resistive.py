@@ -17,6 +17,12 @@ from eqprop_spice.circuits.reciprocity import branch_weights, reciprocity_weight
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.engines.relaxation import truncated_multipliers
+from eqprop_spice.engines.uniqueness import (
+    Uniqueness,
+    confirmed,
+    criterion,
+    find_operating_points,
+)
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.nonidealities.base import AbstractNonideality
 from eqprop_spice.phases import AbstractNudge, AbstractPhase, Free, Hold
@@ -280,6 +286,18 @@ class ResistiveNetwork(AbstractSubstrate):
         xp = multipliers.__array_namespace__()
         valid = samples & xp.isfinite(multipliers).all(axis=1)
         return self._product(state, -multipliers, valid, {}), valid
+
+    def uniqueness(self, params, inputs) -> Uniqueness:
+        """Return how many operating points there are; searched only where one is not certain."""
+        devices = self.devices(params)
+        found = criterion(self.circuit, devices)
+        if found.guaranteed:
+            return found
+        return find_operating_points(self.circuit, devices, np.asarray(inputs))
+
+    def confirmed(self, params, inputs, state) -> Bool[np.ndarray, " batch"]:
+        """Return which voltages are operating points, by Newton's method started there."""
+        return confirmed(self.circuit, self.devices(params), inputs, state)
 
     def dissipated_power(self, params, state) -> Float[Array, " batch"]:
         """Return the power of all devices that dissipate [W]; see `power`."""

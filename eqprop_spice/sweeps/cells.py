@@ -9,8 +9,6 @@ coordinates follow from the sweep too: they are written for others and never rea
 import asyncio
 import json
 import math
-import os
-import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import LocalStore, MemoryStore
 
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.files import write_atomically
+from eqprop_spice.files import read_bounded, write_inside
 from eqprop_spice.sweeps.axes import Axis, Sweep
 from eqprop_spice.sweeps.batch import can_batch
 from eqprop_spice.sweeps.cell import MAX_ERROR_LENGTH, figure_names
@@ -90,35 +88,24 @@ class CellFiles(LocalStore):
     def _content(self, key: str) -> bytes:
         path = self.root / key
         if path.name == METADATA:
-            return read_file(path, MAX_METADATA)
+            return read_bounded(path, limit=MAX_METADATA)
         array = self._metadata[key.split("/")[0]]
         count = math.prod(array["chunk_grid"]["configuration"]["chunk_shape"])
         if array["data_type"] != "string":
             size = count * np.dtype(array["data_type"]).itemsize + CHECKSUM_BYTES
-            content = read_file(path, size)
+            content = read_bounded(path, limit=size)
             good = len(content) == size
         else:
             text = LENGTH_BYTES + MAX_CHARACTER_BYTES * MAX_ERROR_LENGTH
-            content = read_file(path, LENGTH_BYTES + count * text + CHECKSUM_BYTES)
+            content = read_bounded(path, limit=LENGTH_BYTES + count * text + CHECKSUM_BYTES)
             good = int.from_bytes(content[:LENGTH_BYTES], "little") == count
         if not good:
             raise damaged(path, f"it should hold {count} values")
         return content
 
     async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
-        path = self.root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(write_atomically, path, value.to_bytes())
-
-
-def read_file(path: Path, limit: int) -> bytes:
-    """Return the content of a file that is no link, no device and not too large."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
-            raise damaged(path, f"expected a file of at most {limit:,} bytes")
-        return file.read(limit)
+        name = f"{self.root.name}/{key}"
+        await asyncio.to_thread(write_inside, self.root.parent, name, value.to_bytes())
 
 
 def damaged(path: Path, why: str) -> ConfigError:
@@ -146,7 +133,7 @@ def open_arrays(folder: Path, sweep: Sweep) -> dict[str, Any]:
     for name, metadata in metadata_of(sweep).items():
         path = folder / name / METADATA
         try:
-            content = read_file(path, MAX_METADATA)
+            content = read_bounded(path, limit=MAX_METADATA)
         except FileNotFoundError:
             if name in figure_names(sweep.experiment) and name not in ALWAYS_RECORDED:
                 continue
@@ -178,7 +165,7 @@ def read_attributes(folder: Path) -> dict[str, Any]:
     """Return what is noted of a store as a whole, such as the versions that made it."""
     path = folder / METADATA
     try:
-        found = parsed(path, read_file(path, MAX_METADATA)).get("attributes")
+        found = parsed(path, read_bounded(path, limit=MAX_METADATA)).get("attributes")
     except OSError as error:
         raise damaged(path, str(error)) from error
     if not isinstance(found, dict):

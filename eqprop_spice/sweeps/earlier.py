@@ -16,6 +16,7 @@ from numcodecs.vlen import VLenUTF8
 from numcodecs.zstd import Zstd
 
 from eqprop_spice.errors import ConfigError
+from eqprop_spice.files import read_bounded
 from eqprop_spice.sweeps.axes import Sweep
 from eqprop_spice.sweeps.cell import MAX_ERROR_LENGTH
 from eqprop_spice.sweeps.cells import (
@@ -27,7 +28,6 @@ from eqprop_spice.sweeps.cells import (
     open_arrays,
     parsed,
     read_attributes,
-    read_file,
     stated,
 )
 
@@ -73,7 +73,7 @@ def convert(earlier: Path, folder: Path, sweep: Sweep) -> None:
 def _has_earlier(folder: Path, name: str, metadata: Mapping[str, Any]) -> bool:
     path = folder / name / METADATA
     codecs = [metadata["codecs"][0], COMPRESSION]
-    return stated(parsed(path, read_file(path, MAX_METADATA))) == stated(
+    return stated(parsed(path, read_bounded(path, limit=MAX_METADATA))) == stated(
         {**metadata, "codecs": codecs}
     )
 
@@ -87,7 +87,7 @@ def _chunks(
     for place in itertools.product(*(range(count) for count in counts)):
         path = folder.joinpath("c", *map(str, place))
         try:
-            content = read_file(path, MAX_TEXTS)
+            content = read_bounded(path, limit=MAX_TEXTS)
         except FileNotFoundError:
             continue
         values = _values(path, content, metadata).reshape(sizes)

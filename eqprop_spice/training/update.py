@@ -17,7 +17,8 @@ from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.substrates.base import AbstractSubstrate
 
 MAX_SHARED = 8
-"""Compiled updates that a process keeps for later experiments."""
+"""Compiled updates that a process keeps for later experiments; after so many new ones, all that
+JAX remembers is dropped, and what is still in use is compiled again."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,6 +129,9 @@ class _Shared:
 
 @functools.lru_cache(maxsize=MAX_SHARED)
 def _first_like(shared: _Shared) -> Update:
+    if _first_like.cache_info().misses % MAX_SHARED == 0:
+        # JAX keeps what it traced of functions that are gone: 18 MB per circuit, for ever.
+        jax.clear_caches()
     return shared.update
 
 

@@ -69,6 +69,16 @@ def test_a_file_cut_off_is_refused(
         dataset().load()
 
 
+def test_a_file_that_expands_without_end_is_refused(
+    dataset: Callable[..., AbstractIdxImages], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder,) = tmp_path.iterdir()
+    monkeypatch.setattr("eqprop_spice.datasets.idx.MAX_CONTENT", 100_000)
+    (folder / TEST).write_bytes(gzip.compress(bytes(100_001)))
+    with pytest.raises(ConfigError, match=f"{TEST} expands to more than 100,000 bytes"):
+        dataset().load()
+
+
 def test_an_absent_file_is_named(dataset: Callable[..., AbstractIdxImages], tmp_path: Path) -> None:
     (folder,) = tmp_path.iterdir()
     (folder / TEST_LABELS).unlink()

@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jax.extend.core import Jaxpr
 
-from eqprop_spice.engines.native import Native, plan_for
+from eqprop_spice.engines.native import MAX_PLANS, Native, plan_for
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.phases import Free
 from eqprop_spice.training.update import MAX_SHARED
+from tests.references import Layered
 
 IRIS = Path(__file__).parents[2] / "experiments" / "iris.toml"
+CASE_1 = IRIS.with_name("case_1.toml")
 
 
 def iris(*overrides: str) -> Experiment:
@@ -80,6 +83,28 @@ def test_updates_are_forgotten_in_time():
         _ = iris(f"training.epochs={epochs}").trainer
     gc.collect()
     assert first() is None
+
+
+def test_what_jax_traced_of_earlier_trainings_is_forgotten():
+    counts = []
+    for number in range(MAX_SHARED + 1):
+        overrides = ["engine=native", f"training.epochs={3001 + number}"]
+        experiment = Experiment.load(CASE_1, overrides)
+        update: Any = experiment.trainer.update
+        update.free.trace(experiment.initial_params(), experiment.data.train_inputs)
+        del experiment, update
+        gc.collect()
+        counts.append(sum(isinstance(part, Jaxpr) for part in gc.get_objects()))
+    # It grew by two dozens with every training, for ever.
+    assert min(counts[1:]) <= counts[0]
+
+
+def test_what_jax_traced_for_earlier_plans_is_forgotten(monkeypatch):
+    forgotten = []
+    monkeypatch.setattr("jax.clear_caches", lambda: forgotten.append(True))
+    for number in range(MAX_PLANS):
+        plan_for(Layered(hidden=(1,), bias=(1.0 + number,)).circuit())
+    assert len(forgotten) == 1
 
 
 def test_compiled_programs_go_with_their_plan():
