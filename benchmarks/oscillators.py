@@ -17,6 +17,7 @@ import numpy as np
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.phases import Free
 from eqprop_spice.substrates.oscillator_base import START
+from eqprop_spice.substrates.oscillators import OscillatorIsing
 from eqprop_spice.substrates.phase_model import angles, unit_vectors
 
 EXPERIMENT = Path(__file__).parent.parent / "experiments" / "oim" / "mnist_500.toml"
@@ -50,6 +51,7 @@ def main() -> None:
     for _ in range(experiment.table.training.epochs):
         state, _ = trainer.epoch(state)
     machine = experiment.substrate
+    assert isinstance(machine, OscillatorIsing)
     inputs = jnp.asarray(experiment.data.test_inputs[:BATCH])
     start = [jnp.full((len(block), BATCH), START) for block in machine.blocks]
     model = machine.model(state.params, inputs, Free())
