@@ -11,7 +11,7 @@ from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.phases import Free
 from eqprop_spice.results.run import train
 from eqprop_spice.results.verify import verify
-from eqprop_spice.spice.session import Session
+from tests.substrates.spice import solved
 
 DIGITS = Path(__file__).parents[2] / "experiments" / "oim" / "digits.toml"
 
@@ -29,7 +29,7 @@ def short_digits() -> Experiment:
 @pytest.fixture(autouse=True, scope="module")
 def no_figures():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eqprop_spice.results.plots.save_figures", lambda *arguments: [])
+        patch.setattr("eqprop_spice.results.plots.save_figures", lambda *_, **__: [])
         yield
 
 
@@ -59,12 +59,8 @@ def test_the_netlist_of_a_run_has_the_operating_point_of_its_network(finished):
     experiment = finished.experiment
     exact = dataclasses.replace(experiment.substrate, tolerance=1e-12, max_sweeps=20_000)
     (settled,) = exact.settle(finished.params, experiment.data.train_inputs[:1], [Free()])
-    session = Session.get()
-    session.load((finished.path / "free.cir").read_text().splitlines())
-    session.command("run")
-    cosines = [session.vector(f"c{unit}") for unit in range(exact.num_units)]
-    session.unload()
-    found = np.array(cosines).ravel()
+    text = (finished.path / "free.cir").read_text()
+    found = solved(text, [f"c{unit}" for unit in range(exact.num_units)])[:, 0]
     np.testing.assert_allclose(found, np.cos(settled.state[0]), atol=OPERATING_POINT)
 
 

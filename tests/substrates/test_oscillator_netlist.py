@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from eqprop_spice.phases import Free, Spring
-from eqprop_spice.spice.session import Session
 from eqprop_spice.substrates.oscillator_netlist import measured_phases, oscillator_netlist
 from eqprop_spice.substrates.oscillators import OscillatorGraph, OscillatorIsing
+from tests.substrates.spice import solved
 
 pytestmark = pytest.mark.ngspice
 
@@ -35,17 +35,6 @@ LAYERED = OscillatorIsing(num_inputs=2, num_outputs=2, hidden=(2,), quadrature=0
 def drawn(machine, seed=0):
     rng = np.random.default_rng(seed)
     return {k: jnp.asarray(rng.standard_normal(s)) for k, s in machine.parameter_shapes().items()}
-
-
-def solved(text, names):
-    """Vectors of a netlist, as ngspice computes them."""
-    session = Session.get()
-    session.load(text.splitlines())
-    session.command("run")
-    vectors = [session.vector(name) for name in names]
-    session.unload()
-    assert all(vector is not None for vector in vectors)
-    return np.array(vectors)
 
 
 @pytest.mark.parametrize("machine", [GRAPH, LAYERED], ids=["graph", "layered"])
