@@ -33,9 +33,14 @@ class Labelled:
     pixels: UInt8[np.ndarray, "sample channel row column"]
     labels: Integer[np.ndarray, " sample"]
 
-    def __getitem__(self, samples: slice) -> "Labelled":
+    def __getitem__(self, samples: slice | Integer[np.ndarray, " some"]) -> "Labelled":
         """Return some of the images."""
         return Labelled(self.pixels[samples], self.labels[samples])
+
+    def first_of_each(self, count: int) -> "Labelled":
+        """Return the first images of every class, in the order that they stand in."""
+        rows = [np.flatnonzero(self.labels == label)[:count] for label in np.unique(self.labels)]
+        return self[np.sort(np.concatenate(rows))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +56,8 @@ class AbstractImages(AbstractDataset):
         validation: How many training images, the last ones, to test on instead of the test images:
             choose settings with it, report without it.
         num_train: How many training images to use, the first ones; 0 for all.
+        per_class: How many images of every class to train and to test on, the first ones: MNIST/100
+            is [100, 10]. None for all.
         max_shift: Training images are shifted by up to so many pixels, anew whenever they are met.
     """
 
@@ -60,6 +67,7 @@ class AbstractImages(AbstractDataset):
     folder: str = ""
     validation: int = 0
     num_train: int = 0
+    per_class: tuple[int, int] | None = None
     max_shift: int = 0
 
     TITLE: ClassVar[str]
@@ -85,6 +93,10 @@ class AbstractImages(AbstractDataset):
         for name in ("num_train", "max_shift"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative.")
+        if self.per_class is not None and min(self.per_class) < 1:
+            raise ConfigError(
+                f"per_class is {list(self.per_class)}; it takes images of each class."
+            )
 
     @property
     def num_classes(self) -> int:
@@ -152,6 +164,11 @@ class AbstractImages(AbstractDataset):
             train, test = train[: -self.validation], train[-self.validation :]
         if self.num_train:
             train = train[: self.num_train]
+        if self.per_class is not None:
+            train, test = (
+                train.first_of_each(self.per_class[0]),
+                test.first_of_each(self.per_class[1]),
+            )
         images, test_images = self._voltages(train.pixels), self._voltages(test.pixels)
         change = functools.partial(
             augmented, shape=images.shape[1:], max_shift=self.max_shift, flip=self._flips()

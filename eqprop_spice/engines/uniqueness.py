@@ -93,7 +93,7 @@ def linear_conductances(circuit: Circuit, params: Mapping[str, Array]) -> np.nda
     reflected = np.array(total)
     for a in circuit.amplifiers:
         reflected = add_at(reflected, a.inputs, a.gains * a.reflections * total[a.outputs])
-    return reflected[np.unique(inputs)]
+    return np.asarray(reflected)[np.unique(inputs)]
 
 
 def criterion(circuit: Circuit, params: Mapping[str, Array]) -> Uniqueness:

@@ -297,7 +297,8 @@ class ResistiveNetwork(AbstractSubstrate):
 
     def confirmed(self, params, inputs, state) -> Bool[np.ndarray, " batch"]:
         """Return which voltages are operating points, by Newton's method started there."""
-        return confirmed(self.circuit, self.devices(params), inputs, state)
+        arrays = np.asarray(inputs), np.asarray(state)
+        return confirmed(self.circuit, self.devices(params), *arrays)
 
     def dissipated_power(self, params, state) -> Float[Array, " batch"]:
         """Return the power of all devices that dissipate [W]; see `power`."""

@@ -43,6 +43,18 @@ def test_validation_images_come_from_the_end_of_the_training_set(folder: Path) -
     np.testing.assert_array_equal(data.train_targets, everything.train_targets[:10])
 
 
+def test_the_first_images_of_every_class_can_be_chosen(folder: Path) -> None:
+    everything = Mnist(folder=str(folder)).load()
+    data = Mnist(folder=str(folder), per_class=(1, 1)).load()
+    labels = everything.train_targets.argmax(1)
+    first = [i for i, label in enumerate(labels) if label not in labels[:i]]
+    np.testing.assert_array_equal(data.train_inputs, everything.train_inputs[first])
+    np.testing.assert_array_equal(data.train_targets, everything.train_targets[first])
+    assert (data.test_targets.sum(0) == (everything.test_targets.sum(0) > 0)).all()
+    with pytest.raises(ConfigError, match="per_class"):
+        Mnist(folder=str(folder), per_class=(0, 1))
+
+
 def test_files_compressed_anew_are_accepted(folder: Path) -> None:
     for name in Mnist.CHECKSUMS:
         path = folder / name

@@ -51,7 +51,7 @@ def with_goal(stop: str) -> xr.Dataset:
 
 def test_a_training_that_stops_at_its_goal_does_not_look_stuck():
     axes = error_figure(with_goal("true")).axes[0]
-    lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
+    lines = [line for line in axes.lines if np.size(line.get_xdata()) > 2]
     for line in lines:
         drawn = np.asarray(line.get_ydata(), float)
         drawn = drawn[np.isfinite(drawn)]
@@ -60,7 +60,7 @@ def test_a_training_that_stops_at_its_goal_does_not_look_stuck():
         assert len(drawn) < 8 or drawn[-1] > -20.0
     (goal,) = [line for line in axes.lines if "goal" in str(line.get_label())]
     assert goal.get_label() == "goal: the training ends"
-    np.testing.assert_allclose(goal.get_ydata(), -20.0)
+    np.testing.assert_allclose(np.asarray(goal.get_ydata(), float), -20.0)
 
 
 def test_figures_name_what_they_show():
