@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Self
 
 from jaxtyping import Float
 
@@ -89,7 +88,7 @@ class AbstractDevice:
         """Return the drops to linearize at next [V], where Newton asks for `new` after `old`."""
         return tuple(new)
 
-    def at_temperature(self, kelvin: float) -> Self:
+    def at_temperature(self, kelvin: float) -> "AbstractDevice":
         """Return the device as it is at a temperature [K] instead of at 27 degC."""
         return self
 

@@ -6,6 +6,7 @@ import importlib
 import os
 import pkgutil
 import re
+import sys
 import typing
 from collections.abc import Iterable
 from typing import Annotated, Any
@@ -168,7 +169,8 @@ def check_trusted(value: Any, where: str) -> None:
     trusted = {name.strip() for name in os.environ.get("EQPROP_TRUST", "").split(",")}
     for module in sorted(outside_modules(value)):
         package = module.split(".")[0]
-        if package not in trusted:
+        # One that is imported already runs nothing anew.
+        if package not in trusted and module not in sys.modules:
             raise ConfigError(
                 f"{where} names a class of '{module}', and importing it runs its code. If you "
                 f"trust it, set the environment variable EQPROP_TRUST={package}."

@@ -1,7 +1,7 @@
 """A system of its own in 40 lines: the worked example of docs/extending.md.
 
 A Hopfield network of one hidden layer, whose weights may be negative:
-$E = |h|^2/2 + |o|^2/2 - x^T A h - h^T B o - b^T h$, with rates h in [0, 1] and free outputs o.
+$E = |h|^2/2 + |o|^2/2 - x^T A h - h^T B o - b^T h$, with rates h in [-1, 1] and free outputs o.
 """
 
 import dataclasses
@@ -41,9 +41,9 @@ class ToyHopfield(AbstractSubstrate):
         return state[1]
 
     def residual(self, params, inputs, state, phase):
-        """Return how far a step down the energy, clipped to [0, 1], moves the rates."""
+        """Return how far a step down the energy, clipped to [-1, 1], moves the rates."""
         slope_h, slope_o = super().residual(params, inputs, state, phase)
-        return state[0] - jnp.clip(state[0] - slope_h, 0.0, 1.0), slope_o
+        return state[0] - jnp.clip(state[0] - slope_h, -1.0, 1.0), slope_o
 
     def settle(self, params, inputs, phases, *, start=None, key=None):
         """Minimize over h and o in turn, each exactly."""
@@ -56,7 +56,7 @@ class ToyHopfield(AbstractSubstrate):
             push, stiffness = phase.source_currents(*o.shape), phase.conductance
 
             def rates(o):
-                return jnp.clip(drive + o @ params["b"].T, 0.0, 1.0)
+                return jnp.clip(drive + o @ params["b"].T, -1.0, 1.0)
 
             def sweep(o, push):
                 return (rates(o) @ params["b"] + push[0]) / (1.0 + push[1]), None

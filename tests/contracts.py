@@ -1,0 +1,175 @@
+"""What every substrate, engine and device must pass; its own tests come on top.
+
+A new one calls its function here with a small example. Nothing in it knows the example: finite
+differences, and what theory says of any system with an energy, are the reference.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from eqprop_spice.arrays import Array
+from eqprop_spice.circuits.circuit import Circuit
+from eqprop_spice.costs.squared_error import SquaredError
+from eqprop_spice.devices.base import AbstractDevice, AbstractTwoTerminal
+from eqprop_spice.engines.base import AbstractEngine
+from eqprop_spice.phases import Force, Free, Hold, Spring
+from eqprop_spice.rules.adjoint import Adjoint
+from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
+from eqprop_spice.rules.small_signal import SmallSignal
+from eqprop_spice.substrates.base import ABILITIES, AbstractSubstrate
+from tests.references import central_difference
+
+DIFFERENCES = 1e-6
+"""Relative error of central differences with steps of 1e-4: their second order, and the tolerance
+of solvers over the step."""
+
+LIMIT = 1e-9
+"""Relative difference of two exact ways to the same gradient, both by solving linear systems."""
+
+NUDGE = 1e-3
+"""Nudge relative to how stiff the outputs are: C-EP's error is of its square."""
+
+SECOND_ORDER = 1e-4
+"""Relative error of C-EP at `NUDGE`: its square, times how nonlinear a small system may be."""
+
+HELD = 1e-9
+"""Distance of held outputs from what they are held at."""
+
+
+def relative(found: Array, expected: Array) -> float:
+    """Return the largest difference over the largest entry."""
+    size = np.abs(np.asarray(expected)).max()
+    return float(np.abs(np.asarray(found) - np.asarray(expected)).max() / size)
+
+
+def check_substrate(
+    substrate: AbstractSubstrate,
+    params: Mapping[str, np.ndarray],
+    inputs: np.ndarray,
+    targets: np.ndarray,
+) -> None:
+    """Check that what a substrate says of its states, energy and gradients fits together."""
+    cost, samples = SquaredError(), np.ones(len(inputs), bool)
+    assert substrate.abilities <= set(ABILITIES)
+    substrate.check()
+    substrate.check_parameters(params)
+    assert {k: v.shape for k, v in params.items()} == substrate.parameter_shapes()
+    stiffness = substrate.nudge_scale(params)
+    (free,) = substrate.settle(params, inputs, [Free()])
+    assert np.asarray(free.converged).all()
+    outputs = np.asarray(substrate.outputs(free.state))
+    assert outputs.shape == targets.shape
+    names, values = substrate.named_state(free.state)
+    assert values.shape == (len(inputs), len(names))
+    again = substrate.settle(params, inputs, [Free()], start=free.state)[0]
+    assert relative(substrate.outputs(again.state), outputs) < LIMIT
+
+    def loss(moved: Mapping[str, Array]) -> float:
+        state = substrate.settle(moved, inputs, [Free()])[0].state
+        return float(cost.value(np.asarray(substrate.outputs(state)), targets).mean())
+
+    def energy(moved: Mapping[str, Array]) -> float:
+        state = substrate.settle(moved, inputs, [Free()])[0].state
+        return float(np.asarray(substrate.energy(moved, inputs, state)).mean())
+
+    exact = Adjoint()(substrate, params, inputs, targets, cost).gradient
+    partial = substrate.energy_gradient(params, inputs, free.state, samples)
+    for name, values in params.items():
+        at = {"loss": loss, "energy": energy}
+        for what, gradient in (("loss", exact), ("energy", partial)):
+            # The energy is stationary in the state, so its derivative is the partial one.
+            found = central_difference(
+                lambda v, f=at[what], name=name: f({**params, name: v}),
+                values,
+                1e-4 * np.maximum(np.abs(values), np.abs(values).mean() + np.finfo(float).tiny),
+            )
+            assert relative(gradient[name], found) < DIFFERENCES, (what, name)
+    if "response" in substrate.abilities:
+        limit = SmallSignal()(substrate, params, inputs, targets, cost).gradient
+        for name in params:
+            assert relative(limit[name], exact[name]) < DIFFERENCES, name
+    for nudge, ability in (("constant", "force"), ("live", "spring")):
+        if ability in substrate.abilities:
+            rule = EquilibriumPropagation("centered", NUDGE * stiffness, nudge)
+            estimate = rule(substrate, params, inputs, targets, cost)
+            assert np.asarray(estimate.converged).all()
+            for name in params:
+                assert relative(estimate.gradient[name], exact[name]) < SECOND_ORDER, (nudge, name)
+    if {"force", "spring"} <= substrate.abilities:
+        # A spring is a force that gives way: at the outputs it settles with, both are the same.
+        spring = Spring(0.1 * stiffness, targets)
+        sprung = substrate.settle(params, inputs, [Free(), spring])[1]
+        pulled = np.asarray(substrate.outputs(sprung.state))
+        force = Force(0.1 * stiffness * (targets - pulled))
+        forced = substrate.settle(params, inputs, [Free(), force])[1]
+        assert relative(substrate.outputs(forced.state), pulled) < DIFFERENCES
+    if "hold" in substrate.abilities:
+        wanted = outputs + 0.01 * (targets - outputs)
+        held = substrate.settle(params, inputs, [Free(), Hold(wanted)])[1]
+        assert np.abs(np.asarray(substrate.outputs(held.state)) - wanted).max() < HELD
+
+
+def check_engine(
+    engine: AbstractEngine, circuit: Circuit, params: Mapping[str, np.ndarray], inputs: np.ndarray
+) -> None:
+    """Check that an engine's points obey Kirchhoff's law and move as it says that they do."""
+    engine.check_circuit(circuit)
+    size = (len(inputs), circuit.num_outputs)
+    rng = np.random.default_rng(0)
+    push = rng.standard_normal(size)
+    (free,) = engine.settle(circuit, params, inputs, [Free()])
+    assert np.asarray(free.converged).all()
+    voltages = np.asarray(free.voltages)
+    residual = np.asarray(circuit.residual(params, voltages, np.zeros(size)))
+    scale = circuit.current_scale(params, voltages, np.zeros(size), voltage_floor=1e-4)
+    assert (np.abs(residual) <= 1e-9 * scale).all()
+    small = 1e-6
+    moved = [
+        np.asarray(engine.settle(circuit, params, inputs, [Force(s * small * push)])[0].voltages)
+        for s in (1.0, -1.0)
+    ]
+    changes = engine.respond(circuit, params, inputs, voltages, push)
+    assert relative(changes, (moved[0] - moved[1]) / (2.0 * small)) < DIFFERENCES
+    # Two ways to the change of a weighted output along a push: forwards, and by the multipliers.
+    weight = rng.standard_normal(size)
+    multipliers = np.asarray(engine.adjoint(circuit, params, inputs, voltages, weight))
+    forwards = (weight * np.asarray(circuit.outputs(np.asarray(changes)))).sum(1)
+    backwards = (np.asarray(circuit.injected_currents(push)) * multipliers).sum(1)
+    assert relative(backwards, forwards) < 1e-7
+
+
+def check_device(device: AbstractDevice, drops: tuple[np.ndarray, ...], step: float = 1e-6) -> None:
+    """Check that slopes are the derivatives of currents, and currents those of the co-content.
+
+    Args:
+        device: The device.
+        drops: Voltage of every terminal but the last above the last [V], away from kinks.
+        step: Step of the differences [V].
+    """
+    terminals = device.terminals
+    assert len(drops) == len(terminals) - 1
+    slopes: Any = device.slopes(*drops)
+    for column in range(len(drops)):
+        high, low = (
+            device.currents(*[d + s * step * (i == column) for i, d in enumerate(drops)])
+            for s in (1.0, -1.0)
+        )
+        for row in range(len(drops)):
+            found = (np.asarray(high[row]) - np.asarray(low[row])) / (2.0 * step)
+            expected = np.asarray(slopes[row][column]) + 0.0 * found
+            assert np.abs(found - expected).max() <= DIFFERENCES * (np.abs(expected).max() + 1e-12)
+    if device.reciprocal:
+        for row in range(len(drops)):
+            for column in range(row):
+                np.testing.assert_allclose(slopes[row][column], slopes[column][row], rtol=1e-12)
+    if isinstance(device, AbstractTwoTerminal):
+        (drop,) = drops
+        change = device.co_content(drop + step) - device.co_content(drop - step)
+        current = np.asarray(device.current(drop))
+        bound = DIFFERENCES * (np.abs(current).max() + 1e-12)
+        assert np.abs(np.asarray(change) / (2.0 * step) - current).max() <= bound
+    names = [f"node_{k}" for k in range(len(terminals))]
+    card = device.card("one", names).split()
+    assert [word for word in card if word in names] == names

@@ -1,0 +1,38 @@
+"""Every device keeps the contract."""
+
+import numpy as np
+import pytest
+
+from eqprop_spice.devices.bjt import Bipolar
+from eqprop_spice.devices.diode import PRESETS
+from eqprop_spice.devices.mosfet import Mosfet
+from eqprop_spice.devices.resistor import FixedResistor
+from tests.contracts import check_device
+
+VOLTS = np.linspace(-0.45, 0.47, 12)
+
+
+@pytest.mark.parametrize("device", [PRESETS["kiraz"], PRESETS["d1n4148"], FixedResistor(1e-3)])
+def test_two_terminals(device):
+    check_device(device, (VOLTS,))
+
+
+@pytest.mark.parametrize("channel", ["nmos", "pmos"])
+def test_mosfet(channel):
+    sign = 1.0 if channel == "nmos" else -1.0
+    device = Mosfet(
+        "some", channel, 0.6 * sign, body_effect=0.4, channel_modulation=0.02, bulk_current=1e-14
+    )
+    rng = np.random.default_rng(0)
+    drain, gate, source = (sign * rng.uniform(*span, 9) for span in ((1, 2), (1, 4), (0, 0.9)))
+    check_device(device, (drain, gate, source))
+
+
+@pytest.mark.parametrize("channel", ["npn", "pnp"])
+def test_bipolar(channel):
+    sign = 1.0 if channel == "npn" else -1.0
+    rng = np.random.default_rng(0)
+    collector, base, emitter = (
+        sign * rng.uniform(*span, 9) for span in ((1, 2), (0.5, 0.6), (0, 0.1))
+    )
+    check_device(Bipolar("some", channel), (collector, base, emitter))
