@@ -24,6 +24,7 @@ References:
 import dataclasses
 import math
 import re
+from typing import Any
 
 import numpy as np
 
@@ -179,7 +180,7 @@ class Bipolar(AbstractDevice):
         return BOLTZMANN * self.temperature / ELEMENTARY_CHARGE
 
     @property
-    def _hot(self) -> tuple[Array, Array, Array]:
+    def _hot(self) -> tuple[Any, Any, Any]:
         """Growth of I_S, of its logarithm, and of the gains, from nominal to actual temperature."""
         ratio = self.temperature / self.nominal_temperature
         logarithm = (ratio - 1.0) * self.energy_gap / self.thermal_voltage

@@ -201,7 +201,7 @@ class ResistiveNetwork(AbstractSubstrate):
 
     def energy_gradient(self, params, inputs, state, samples) -> dict[str, Array]:
         r"""Return $\omega$ times the batch mean of $\Delta V^2/2$ [W/S]."""
-        return self._weighted_product(0.5 * state, state, samples)
+        return self._product(0.5 * state, state, samples, self.group_weights, still=None)
 
     def _hold(
         self,
@@ -254,7 +254,7 @@ class ResistiveNetwork(AbstractSubstrate):
         The difference of squares is taken as product of mean and difference: exact in floating
         point where the two states differ by less than the square root of its precision.
         """
-        return self._weighted_product(0.5 * (first + second), second - first, samples)
+        return self._change(0.5 * (first + second), second - first, samples, self.group_weights)
 
     def respond(self, params, inputs, state, forces) -> tuple[Array, Bool[Array, " batch"]]:
         """Return the small-signal change of all node voltages [V], and where it is finite."""
@@ -264,7 +264,7 @@ class ResistiveNetwork(AbstractSubstrate):
 
     def contrast_rate(self, params, inputs, state, change, samples) -> dict[str, Array]:
         r"""Return $\omega$ times the batch mean of $\Delta V\,\delta\Delta V$ [W/S]."""
-        return self._weighted_product(state, change, samples)
+        return self._change(state, change, samples, self.group_weights)
 
     def cost_gradient(
         self, params, inputs, state, output_gradient, samples, relaxation=None
@@ -285,7 +285,7 @@ class ResistiveNetwork(AbstractSubstrate):
             multipliers = truncated_multipliers(self.circuit, devices, voltages, slopes, relaxation)
         xp = multipliers.__array_namespace__()
         valid = samples & xp.isfinite(multipliers).all(axis=1)
-        return self._product(state, -multipliers, valid, {}), valid
+        return self._change(state, -multipliers, valid, {}), valid
 
     def uniqueness(self, params, inputs) -> Uniqueness:
         """Return how many operating points there are; searched only where one is not certain."""
@@ -321,19 +321,31 @@ class ResistiveNetwork(AbstractSubstrate):
         """Return this network on ngspice with tight tolerances."""
         return dataclasses.replace(self, engine=NgSpice())
 
-    def _weighted_product(self, mean: Array, change: Array, samples: Array) -> dict[str, Array]:
-        return self._product(mean, change, samples, self.group_weights)
-
-    def _product(
+    def _change(
         self, mean: Array, change: Array, samples: Array, weights: Mapping[str, Array | float]
     ) -> dict[str, Array]:
-        """Return the mean over samples of the product of two drops; without a weight it is 1."""
+        """Return `_product` for a change of voltages, which sources do not take part in."""
+        # Noise may read their nodes moved.
+        still = None if self.random else self.circuit.is_fixed
+        return self._product(mean, change, samples, weights, still=still)
+
+    def _product(
+        self,
+        mean: Array,
+        change: Array,
+        samples: Array,
+        weights: Mapping[str, Array | float],
+        *,
+        still: np.ndarray | None,
+    ) -> dict[str, Array]:
+        """Return the mean over samples of the product of two drops; without a weight it is 1.
+
+        The second is zero at the nodes that are `still`, if any.
+        """
         xp = mean.__array_namespace__()
         mean = xp.where(samples[:, None], mean, 0.0)
         change = xp.where(samples[:, None], change, 0.0)
         share = xp.maximum(samples.mean(), 1.0 / samples.shape[0])
-        # Sources hold their nodes, but noise may read them moved.
-        still = None if self.random else self.circuit.is_fixed
         return {
             group.name: group.sides.voltage_drop_product(
                 mean, change, weights.get(group.name, 1.0) / share, still

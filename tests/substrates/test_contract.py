@@ -29,7 +29,9 @@ def test_toy_hopfield():
 
 
 def test_oscillators():
-    machine = OscillatorIsing(hidden=(4,), num_inputs=3, num_outputs=2, quadrature=1.0)
+    machine = OscillatorIsing(
+        hidden=(4,), num_inputs=3, num_outputs=2, quadrature=1.0, tolerance=1e-13
+    )
     rng = np.random.default_rng(0)
     params = {k: 0.5 * rng.standard_normal(s) for k, s in machine.parameter_shapes().items()}
     check_substrate(machine, params, rng.standard_normal((3, 3)), TARGETS)
