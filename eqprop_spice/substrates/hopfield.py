@@ -12,11 +12,14 @@ from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.errors import ConfigError
+from eqprop_spice.hopfield import circuit
 from eqprop_spice.hopfield.attached import attach
 from eqprop_spice.hopfield.conjugate_gradients import solve
 from eqprop_spice.hopfield.descent import Descent, State
 from eqprop_spice.hopfield.graph import Graph, bias_name, build_graph
 from eqprop_spice.hopfield.layers import Convolution, Dense, Skip
+from eqprop_spice.hopfield.slopes import factors, mean_slopes
+from eqprop_spice.hopfield.truncated import through_recurrence, through_sweeps
 from eqprop_spice.phases import AbstractNudge, AbstractPhase, Force, Free
 from eqprop_spice.settled import Settled
 from eqprop_spice.substrates.base import AbstractSubstrate, Params
@@ -53,6 +56,7 @@ class Hopfield(AbstractSubstrate):
         mode: Whether connected layers move in turn, or all layers at once.
         precision: Precision of states and products; parameters stay in double precision.
         warm_start: Whether training starts a minibatch from the states that the last one ended in.
+        engine: "native" descends here; "ngspice" solves the network's circuit, sample by sample.
 
     References:
         Hopfield (1984), doi:10.1073/pnas.81.10.3088; Scellier et al. (2023), arXiv:2312.15103;
@@ -71,6 +75,7 @@ class Hopfield(AbstractSubstrate):
     mode: Literal["asynchronous", "synchronous"] = "asynchronous"
     precision: Literal["float64", "float32"] = "float64"
     warm_start: bool = False
+    engine: Literal["native", "ngspice"] = "native"
 
     @functools.cached_property
     def graph(self) -> Graph:
@@ -88,13 +93,22 @@ class Hopfield(AbstractSubstrate):
         return self.warm_start
 
     @property
+    def traceable(self) -> bool:
+        """Whether it descends here."""
+        return self.engine == "native"
+
+    @property
     def abilities(self) -> frozenset[str]:
-        """All but what only circuits can do."""
-        return frozenset({"force", "spring", "hold", "response", "adjoint", "relaxation"})
+        """All but what only resistors do; only some networks can be built as a circuit."""
+        drawable = not any(edge.pools_maxima for edge in self.graph.edges)
+        computed = {"force", "spring", "hold", "response", "adjoint", "relaxation"}
+        return frozenset(computed | ({"netlist", "reference"} if drawable else set()))
 
     def check(self) -> None:
         """Refuse layers that do not fit, and settings that no state can satisfy."""
-        _ = self.graph
+        graph = self.graph
+        if self.engine == "ngspice":
+            circuit.check_drawable(graph)
         if self.tolerance is not None and not self.tolerance > 0.0:
             raise ConfigError(f"tolerance is {self.tolerance}; it must be positive.")
         for name, count in (("max_sweeps", self.max_sweeps), ("sweeps", min(self.sweeps or (1,)))):
@@ -131,6 +145,8 @@ class Hopfield(AbstractSubstrate):
 
         All phases but the free one start from the free state, and settle as one batch.
         """
+        if self.engine == "ngspice":
+            return self._simulate(params, inputs, phases)
         first, *others = phases
         assert isinstance(first, AbstractPhase), "no phase comes before the first"
         batch = len(inputs)
@@ -234,38 +250,22 @@ class Hopfield(AbstractSubstrate):
         slopes = jnp.where(samples[:, None], output_gradient, 0.0)
         if relaxation is not None:
             slopes = jnp.asarray(slopes / jnp.maximum(samples.sum(), 1), self.precision)
-            way = self._recurrent if relaxation.synchronous else self._truncated
-            return way(params, inputs, state, slopes, relaxation.num_iterations), samples
+            pull = through_recurrence if relaxation.synchronous else through_sweeps
+            network = functools.partial(self._descent, inputs=inputs, phase=Free())
+            state = self._cast(state)
+            return pull(network, params, state, slopes, relaxation.num_iterations), samples
         change, found = self.respond(params, inputs, state, -slopes)
         valid = samples & found
         return self.contrast_rate(params, inputs, state, change, valid), valid
 
-    def _truncated(self, params, inputs, state, slopes, count: int) -> dict[str, Array]:
-        """Return slopes pulled back through some sweeps."""
+    def netlist(self, params, inputs, phase, title) -> str:
+        """Return the circuit of one sample in a phase; see `hopfield.circuit`."""
+        sources = np.asarray(self._images(inputs), float).ravel()
+        return circuit.netlist(self.graph, params, sources, phase, title=title)
 
-        def outputs(params):
-            descent = self._descent(params, inputs, Free())
-            return descent.run(descent.begin(state), count).state[-1]
-
-        _, pull = jax.vjp(outputs, dict(params))
-        return pull(slopes)[0]
-
-    def _recurrent(self, params, inputs, state, slopes, count: int) -> dict[str, Array]:
-        r"""Return $\sum_{k<K} \partial_s C\,(\partial_s T)^k\,\partial_\theta T$ at a state."""
-
-        def targets(params, state):
-            return self._descent(params, inputs, Free()).all_targets(state)
-
-        _, pull = jax.vjp(targets, dict(params), state)
-
-        def visit(_, carry):
-            slopes, total = carry
-            share, following = pull(slopes)
-            return following, jax.tree.map(jnp.add, total, share)
-
-        hidden = jax.tree.map(jnp.zeros_like, state[:-1])
-        nothing = jax.tree.map(lambda value: jnp.zeros_like(jnp.asarray(value)), dict(params))
-        return jax.lax.fori_loop(0, count, visit, ((*hidden, slopes), nothing))[1]
+    def reference(self) -> "Hopfield":
+        """Return the network as its circuit in ngspice."""
+        return dataclasses.replace(self, engine="ngspice", precision="float64")
 
     def explain(self, settled, sample: int) -> str:
         """Return how far a sample is from settling, and after how many sweeps."""
@@ -322,30 +322,31 @@ class Hopfield(AbstractSubstrate):
         counts = jnp.broadcast_to(count, residual.shape)
         return Settled(progress.state, residual <= self._tolerance, residual, counts)
 
+    def _simulate(self, params: Params, inputs: Array, phases) -> list[Settled]:
+        """Return operating points of ngspice as states, in every phase."""
+        sources = np.asarray(self._images(inputs), float).reshape(len(inputs), -1)
+        found: list[Settled] = []
+        for phase in phases:
+            if isinstance(phase, AbstractNudge):
+                phase = phase(self.outputs(found[0].state), slice(None))
+            descent = self._descent(params, inputs, phase)
+            state = circuit.operating_states(self.graph, params, sources, descent.load)
+            changes = jax.tree.map(jnp.subtract, descent.all_targets(state), state)
+            residual = np.max([np.abs(c).reshape(len(c), -1).max(axis=1) for c in changes], axis=0)
+            steps = np.zeros(len(residual), int)
+            found.append(Settled(state, residual <= self._tolerance, residual, steps))
+        return found
+
     def _factors(self, params: Params, inputs: Array, state: State) -> list[tuple[Array, Array]]:
-        """Return, per edge, the source and the target where the pool takes it from."""
-        params = self._cast(dict(params))
-        layers = (self._images(inputs), *self._cast(state))
-        factors = []
-        for edge in self.graph.edges:
-            source, switches = layers[edge.source], ()
-            if edge.pools_maxima:
-                _, switches = edge.pool(edge.product(params[edge.name], source))
-            factors.append((source, edge.spread(layers[edge.target], switches)))
-        return factors
+        """Return what slopes of the energy are products of; see `factors`."""
+        return factors(
+            self.graph, self._cast(dict(params)), self._images(inputs), self._cast(state)
+        )
 
     def _mean(self, params: Params, products: list[Array], state: State, samples: Array):
-        """Return minus the mean of products and of states, by name of weights and biases."""
-        total = {
-            edge.name: product for edge, product in zip(self.graph.edges, products, strict=True)
-        }
-        for number, values in enumerate(state, 1):
-            total[bias_name(number)] = values.reshape(-1, values.shape[-1]).sum(axis=0)
-        count = jnp.maximum(samples.sum(), 1)
-        return {
-            name: -jnp.asarray(total[name], jnp.asarray(params[name]).dtype) / count
-            for name in params
-        }
+        """Return mean slopes of the energy in the precision of the parameters."""
+        slopes = mean_slopes(self.graph, products, state, samples)
+        return {name: slopes[name].astype(params[name].dtype) for name in params}
 
 
 def _rows(settled: Settled, start: int, count: int) -> Settled:
