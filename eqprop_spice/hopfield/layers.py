@@ -1,7 +1,9 @@
 """The layers of a Hopfield network, as an experiment's file gives them."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 HARD_SIGMOID = (0.0, 1.0)
 """Bounds of states whose activation is the hard sigmoid; relu6 has 0 and 6."""
@@ -51,6 +53,10 @@ class Convolution:
     kind: Literal["convolution"] = "convolution"
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+
+Layer = Annotated[Dense | Convolution, Field(discriminator="kind")]
+"""A layer of either kind, which its `kind` decides."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from eqprop_spice.hopfield.attached import attach
 from eqprop_spice.hopfield.conjugate_gradients import solve
 from eqprop_spice.hopfield.descent import Descent, State
 from eqprop_spice.hopfield.graph import Graph, bias_name, build_graph
-from eqprop_spice.hopfield.layers import Convolution, Dense, Skip
+from eqprop_spice.hopfield.layers import Dense, Layer, Skip
 from eqprop_spice.hopfield.slopes import factors, mean_slopes
 from eqprop_spice.hopfield.truncated import through_recurrence, through_sweeps
 from eqprop_spice.phases import AbstractNudge, AbstractPhase, Force, Free
@@ -63,7 +63,7 @@ class Hopfield(AbstractSubstrate):
         Elayedam and Srinivasan (2025), arXiv:2509.26003.
     """
 
-    layers: tuple[Dense | Convolution, ...]
+    layers: tuple[Layer, ...]
     skips: tuple[Skip, ...] = ()
     image: tuple[int, ...] = ()
     num_inputs: int = 0

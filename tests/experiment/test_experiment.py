@@ -475,8 +475,7 @@ def test_every_experiment_of_the_repository_loads(path):
             raise
         pytest.skip(f"the data set is not on this machine: {error}")
     assert Experiment.parse(experiment.to_toml()).table == experiment.table
-    for values in experiment.initial_params().values():
-        assert np.isfinite(values).all() and (values > 0).all()
+    experiment.substrate.check_parameters(experiment.initial_params())
     assert math.isfinite(experiment.data.train_inputs.sum())
 
 
