@@ -1,9 +1,13 @@
 r"""The circuit of a Hopfield network: its operating point is the network's state.
 
-Every unit has a node u with a leak of 1 S to ground, into which its bias flows as a current, and
-every connected state as a current through a transconductance. A saturating buffer makes the state s
-of u. So Kirchhoff's law at u reads $u = d$, and $s = \mathrm{clip}(u)$: exactly the state of the
-network, without the error of a clamp that conducts. Nudges flow into u.
+Every unit has a node u with a capacitor and a leak of 1 S to ground, into which its bias flows as
+a current, and every connected state as a current through a transconductance. A saturating buffer
+makes the state s of u. So Kirchhoff's law at u reads $C\dot u = d - u$ with $s = \mathrm{clip}(u)$:
+the circuit rests exactly where the network does, without the error of a clamp that conducts. Nudges
+flow into u.
+
+References:
+    Hopfield (1984), doi:10.1073/pnas.81.10.3088, eq. 5.
 """
 
 import math
@@ -21,6 +25,10 @@ from eqprop_spice.hopfield.graph import Graph, bias_name
 from eqprop_spice.phases import AbstractPhase
 from eqprop_spice.spice.session import Session
 from eqprop_spice.spice.writer import ACCURATE_OPTIONS, number
+
+CAPACITANCE = 1e-9
+"""Of every unit's node [F]: with the leak, a time constant of 1 ns; the state does not depend on
+it."""
 
 
 def check_drawable(graph: Graph) -> None:
@@ -132,12 +140,13 @@ def _cards(
     yield "* inputs"
     for unit, value in enumerate(inputs):
         yield f"vs0_{unit} s0_{unit} 0 {number(value)}"
-    yield "* units: leak, bias, saturating buffer"
+    yield "* units: leak, capacitor, bias, saturating buffer"
     for layer, shape in enumerate(graph.shapes[1:], 1):
         biases = np.broadcast_to(params[bias_name(layer)], shape).ravel()
         for unit, bias in enumerate(biases.tolist()):
             name = f"{layer}_{unit}"
             yield f"ru{name} u{name} 0 1"
+            yield f"cu{name} u{name} 0 {number(CAPACITANCE)}"
             yield f"iu{name} 0 u{name} {number(bias)}"
             if layer < graph.num_layers:
                 yield _buffer(name, *graph.bounds[layer - 1])

@@ -20,6 +20,9 @@ from tests.hopfield.networks import NETWORKS, draw
 STATE_TOLERANCE = 1e-12
 """ngspice's vntol is 1e-13, and once its switches are right the circuit is linear."""
 
+REST_TOLERANCE = 1e-6
+"""What is left after the simulated time, and of the errors of its steps; 2e-13 was seen."""
+
 COST = SquaredError()
 
 FOLDER = Path(__file__).parents[2] / "netlists" / "hopfield"
@@ -102,6 +105,26 @@ def test_plain_ngspice_reads_the_netlist(tmp_path):
     for layer, part in enumerate(nudged.state, 1):
         for unit, value in enumerate(np.asarray(part)[0]):
             assert float(found[f"s{layer}_{unit}"]) == pytest.approx(value, abs=STATE_TOLERANCE)
+
+
+@pytest.mark.ngspice
+def test_the_circuit_comes_to_rest_in_the_state(tmp_path):
+    network = SIZES["20-16-12-4"]
+    params, inputs, targets = draw(network, 0, samples=1)
+    phase = Spring(-0.25, targets)
+    text = network.netlist(params, inputs, phase, "transient")
+    # From zero volts, for 100 time constants; then the last point.
+    text = text.replace("\nop\n", "\ntran 0.1n 100n uic\nlet last = length(time) - 1\n")
+    path = tmp_path / "network.cir"
+    path.write_text(re.sub(r"print (v\(\w+\))", r"print \1[last]", text))
+    printed = subprocess.run(
+        ["ngspice", "-b", str(path)], capture_output=True, text=True, check=True
+    ).stdout
+    found = dict(re.findall(r"^v\((s\d+_\d+)\)\[last\] = (\S+)", printed, re.MULTILINE))
+    _, nudged = jax.jit(lambda params: network.settle(params, inputs, [Free(), phase]))(params)
+    for layer, part in enumerate(nudged.state, 1):
+        for unit, value in enumerate(np.asarray(part)[0]):
+            assert float(found[f"s{layer}_{unit}"]) == pytest.approx(value, abs=REST_TOLERANCE)
 
 
 def test_text_equals_the_golden_file():

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -9,6 +10,8 @@ from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.hopfield.layers import Convolution, Dense, Skip
 from eqprop_spice.phases import ConstantNudge, Displacement, Free, Spring
+from eqprop_spice.rules.contrastive_learning import ContrastiveLearning
+from eqprop_spice.rules.coupled_learning import CoupledLearning
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.settled import Relaxation
 from eqprop_spice.substrates import implicit
@@ -408,3 +411,32 @@ def test_a_spring_as_strong_as_the_outputs_is_refused():
     network.check_phase(Spring(-0.9, targets))
     with pytest.raises(ConfigError, match="above -1"):
         network.check_phase(Spring(-1.0, targets))
+
+
+@pytest.mark.parametrize("name", ["dense", "clipped outputs"])
+def test_contrastive_learning_contrasts_the_state_at_the_targets_with_the_free_one(name):
+    network, params, inputs, targets, _ = settle(name)
+    targets = 0.8 * targets
+    rule = ContrastiveLearning()
+    found = jax.jit(lambda params: rule(network, params, inputs, targets, COST).gradient)(params)
+    expected = {group: np.zeros_like(values) for group, values in params.items()}
+    for sample, target in zip(inputs, targets, strict=True):
+        for sign, held in ((1.0, target), (-1.0, None)):
+            layers = [sample, *reference(network, params, sample, held=held)]
+            for layer, (before, state) in enumerate(itertools.pairwise(layers), 1):
+                expected[f"weight_{layer}"] -= sign * np.outer(before, state) / len(inputs)
+                expected[f"bias_{layer}"] -= sign * state / len(inputs)
+    for group, values in expected.items():
+        np.testing.assert_allclose(found[group], values, rtol=0, atol=10 * STATE_TOLERANCE)
+
+
+def test_contrastive_learning_is_coupled_learning_with_the_outputs_at_the_targets():
+    network, params, inputs, targets, _ = settle("max pooling")
+    first, second = (
+        jax.jit(lambda params, rule=rule: rule(network, params, inputs, targets, COST).gradient)(
+            params
+        )
+        for rule in (ContrastiveLearning(), CoupledLearning("positive", 1.0))
+    )
+    for group, values in first.items():
+        np.testing.assert_allclose(values, second[group], rtol=0, atol=10 * STATE_TOLERANCE)
