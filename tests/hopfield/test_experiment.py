@@ -1,5 +1,7 @@
 """Hopfield networks from their files: training, resuming, netlists, verification."""
 
+import math
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ from eqprop_spice.compare.names import RULES
 from eqprop_spice.compare.plan import comparison_of
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
+from eqprop_spice.experiment.kinds import build, frozen_lists
+from eqprop_spice.experiment.tables import ExperimentTable
 from eqprop_spice.results.netlists import trained_netlists
 from eqprop_spice.results.run import Run, train
 from eqprop_spice.results.verify import verify
@@ -101,3 +105,32 @@ def test_what_is_wrong_with_a_layer_is_said_once_and_with_its_place(change, sent
     with pytest.raises(ConfigError, match=sentence) as raised:
         tiny(f"substrate.{change}")
     assert str(raised.value).count("digits.toml") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "num_outputs", "num_parameters"),
+    [
+        # The published count, and the same with one channel of inputs or 100 classes.
+        ("cifar10", 10, 3_859_210),
+        ("svhn", 10, 3_859_210),
+        ("cifar100", 100, 3_859_210 + 90 * 2049),
+        ("mnist", 10, 3_859_210 - 2 * 9 * 128),
+        ("fashion_mnist", 10, 3_859_210 - 2 * 9 * 128),
+    ],
+)
+def test_published_networks_have_the_published_numbers_of_parameters(
+    name, num_outputs, num_parameters
+):
+    content = frozen_lists(tomllib.loads((FOLDER / f"dchn_{name}.toml").read_text()))
+    table = ExperimentTable.model_validate(content)
+    assert table.substrate is not None
+    image = table.substrate["image"]
+    network = build("substrates", table.substrate).sized(math.prod(image), num_outputs)
+    network.check()
+    shapes = network.parameter_shapes()
+    assert sum(math.prod(shape) for shape in shapes.values()) == num_parameters
+    assert len(table.optimizer.layer_factors) == len(shapes)
+    dataset = build("datasets", table.dataset)
+    side = 28 if "mnist" in name else 32
+    assert side + 2 * dataset.padding == image[1]
+    assert build("initializers", table.initializer).gains == (0.5,)
