@@ -101,11 +101,27 @@ def operating_states(
         ConfigError: If a layer pools maxima.
         NetlistError: If a number is not finite.
     """
-    session, nodes = Session.get(), _state_nodes(graph)
-    state = [np.full((len(inputs), len(names)), np.nan) for names in nodes]
-    for row, sample in enumerate(inputs):
-        cards = _cards(graph, params, sample, load, row)
-        session.load(["* eqprop_spice hopfield network", ACCURATE_OPTIONS, *cards, ".end"])
+    decks = [
+        [
+            "* eqprop_spice hopfield network",
+            ACCURATE_OPTIONS,
+            *_cards(graph, params, x, load, i),
+            ".end",
+        ]
+        for i, x in enumerate(inputs)
+    ]
+    nodes, shapes = _state_nodes(graph), graph.shapes[1:]
+    state = Session.do(lambda session: _solved(session, decks, nodes))
+    return tuple(part.reshape(-1, *shape) for part, shape in zip(state, shapes, strict=True))
+
+
+def _solved(
+    session: Session, decks: list[list[str]], nodes: list[list[str]]
+) -> list[Float[np.ndarray, "batch unit"]]:
+    """Return the voltages of nodes, layer by layer, at the operating point of every deck."""
+    state = [np.full((len(decks), len(names)), np.nan) for names in nodes]
+    for row, deck in enumerate(decks):
+        session.load(deck)
         session.command("op")
         for values, names in zip(state, nodes, strict=True):
             for unit, name in enumerate(names):
@@ -113,8 +129,7 @@ def operating_states(
                 if found is not None:
                     values[row, unit] = found[0]
     session.unload()
-    shapes = graph.shapes[1:]
-    return tuple(part.reshape(-1, *shape) for part, shape in zip(state, shapes, strict=True))
+    return state
 
 
 def _state_nodes(graph: Graph) -> list[list[str]]:

@@ -38,7 +38,7 @@ TINY = [
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr("eqprop_spice.results.plots.save_figures", lambda *arguments: [])
+    monkeypatch.setattr("eqprop_spice.results.plots.save_figures", lambda *arguments, **words: [])
 
 
 def tiny(*assignments: str) -> Experiment:
@@ -67,7 +67,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path):
     assert result.largest_difference < AGREEMENT
     netlists = trained_netlists(whole.experiment, whole.params)
     assert netlists["nudged"].count("gspring_") == 1
-    assert (whole.path / "nudged.cir").read_text() == netlists["nudged"]
+    assert (whole.path / "nudged.cir").read_text() == whole.marked(netlists["nudged"])
 
 
 @pytest.mark.slow
