@@ -171,8 +171,8 @@ class ConvolutionEdge(AbstractEdge):
     def product(self, weight, source):
         """Return the convolution."""
         return lax.conv_general_dilated(
-            source,
-            weight,
+            jnp.asarray(source),
+            jnp.asarray(weight),
             (self.stride, self.stride),
             [(self.padding, self.padding)] * 2,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),

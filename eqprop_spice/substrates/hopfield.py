@@ -165,7 +165,7 @@ class Hopfield(AbstractSubstrate):
         joint = dataclasses.replace(
             descent,
             drives=jax.tree.map(repeated, descent.drives),
-            load=attach(loads, outputs.shape, self.precision),
+            load=attach(loads, (batch, self.num_outputs), self.precision),
         )
         start = jax.tree.map(lambda leaf: jnp.concatenate([leaf] * len(loads)), free.state)
         settled = self._relax(joint, start, 1)
@@ -233,12 +233,12 @@ class Hopfield(AbstractSubstrate):
         _, follow = jax.linearize(descent.all_targets, state)
         right, unflatten = _flat(push)
         change, found = solve(
-            lambda rows: rows - _flat(follow(unflatten(rows)))[0],
+            lambda rows: rows - _flat(follow(unflatten(jnp.asarray(rows))))[0],
             right,
             tolerance=SOLVED[self.precision],
             most=self.max_sweeps,
         )
-        return unflatten(change), found
+        return unflatten(jnp.asarray(change)), found
 
     def cost_gradient(self, params, inputs, state, output_gradient, samples, relaxation=None):
         r"""Return the mean gradient of the cost; see `AbstractSubstrate`.
