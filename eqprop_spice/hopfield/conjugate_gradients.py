@@ -32,7 +32,7 @@ def solve(
         Hestenes and Stiefel (1952).
     """
 
-    def dot(a: Rows, b: Rows) -> Rows:
+    def dot(a: Rows, b: Rows) -> Float[Array, "batch 1"]:
         return (a * b).sum(axis=1, keepdims=True)
 
     def ratio(above, below):

@@ -293,7 +293,7 @@ def test_the_bias_of_equilibrium_propagation_falls_with_beta(name, variant, orde
     gradient, _ = exact(name)
     rule = EquilibriumPropagation(variant, nudge="live")
 
-    @jax.jit
+    @functools.partial(jax.jit, static_argnums=0)
     def errors(beta):
         estimate = rule.nudged_by(beta)(network, params, inputs, targets, COST)
         return {
