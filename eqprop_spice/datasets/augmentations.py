@@ -11,14 +11,16 @@ def shifted(
     images: Float[np.ndarray, "batch channel row column"],
     rng: np.random.Generator,
     max_shift: int,
+    *,
+    edge: bool = False,
 ) -> Float[np.ndarray, "batch channel row column"]:
     """Return the images, each shifted at random by up to `max_shift` pixels along both axes.
 
-    What enters at the edges is 0 V, black.
+    What enters is 0 V, or the voltage of the nearest pixel at the edge.
     """
     count, channels, height, width = images.shape
     margin = (max_shift, max_shift)
-    padded = np.pad(images, ((0, 0), (0, 0), margin, margin))
+    padded = np.pad(images, ((0, 0), (0, 0), margin, margin), mode="edge" if edge else "constant")
     corners = rng.integers(0, 2 * max_shift + 1, (2, count, 1))
     rows, columns = corners[0] + np.arange(height), corners[1] + np.arange(width)
     return padded[
@@ -43,6 +45,7 @@ def augmented(
     *,
     shape: tuple[int, int, int],
     max_shift: int,
+    edge: bool = False,
     flip: bool,
 ) -> Float[np.ndarray, "batch input"]:
     """Return flattened images, shifted and mirrored at random as far as asked.
@@ -52,11 +55,12 @@ def augmented(
         rng: What to draw from.
         shape: Channels, rows and columns of an image.
         max_shift: As in `shifted`; 0 for none.
+        edge: As in `shifted`.
         flip: Whether to turn them as `mirrored` does.
     """
     images = inputs.reshape(-1, *shape)
     if max_shift:
-        images = shifted(images, rng, max_shift)
+        images = shifted(images, rng, max_shift, edge=edge)
     if flip:
         images = mirrored(images, rng)
     return images.reshape(inputs.shape)

@@ -59,6 +59,11 @@ class AbstractImages(AbstractDataset):
         per_class: How many images of every class to train and to test on, the first ones: MNIST/100
             is [100, 10]. None for all.
         max_shift: Training images are shifted by up to so many pixels, anew whenever they are met.
+        enters: What enters at the edges of a shifted image: black, or the edge's pixels again.
+        padding: Width of a frame of black around every image [pixels].
+        means: Per channel, the share of 255 that is subtracted from pixels before they are
+            multiplied; none by default.
+        deviations: Per channel, the share of 255 that they are divided by.
     """
 
     amplitude: float = 1.0
@@ -69,6 +74,10 @@ class AbstractImages(AbstractDataset):
     num_train: int = 0
     per_class: tuple[int, int] | None = None
     max_shift: int = 0
+    enters: Literal["black", "edge"] = "black"
+    padding: int = 0
+    means: tuple[float, ...] = ()
+    deviations: tuple[float, ...] = ()
 
     TITLE: ClassVar[str]
     """What people call the dataset."""
@@ -90,12 +99,18 @@ class AbstractImages(AbstractDataset):
 
     def __post_init__(self) -> None:
         """Refuse negative numbers."""
-        for name in ("num_train", "max_shift"):
+        for name in ("num_train", "max_shift", "padding"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative.")
         if self.per_class is not None and min(self.per_class) < 1:
             raise ConfigError(
                 f"per_class is {list(self.per_class)}; it takes images of each class."
+            )
+        if min(self.deviations, default=1.0) <= 0.0:
+            raise ConfigError(f"deviations is {list(self.deviations)}; they must be positive.")
+        if self.max_shift and self.means and self.enters == "black":
+            raise ConfigError(
+                'enters is "black", but with means black is not 0 V. Set enters = "edge".'
             )
 
     @property
@@ -152,6 +167,24 @@ class AbstractImages(AbstractDataset):
         """Return the images as voltages [V]."""
         return pixels * (self.amplitude / 255.0)
 
+    def _prepared(
+        self, pixels: UInt8[np.ndarray, "sample channel row column"]
+    ) -> Float[np.ndarray, "sample kept row_padded column_padded"]:
+        """Return the images as voltages [V], framed and standardized as far as asked."""
+        frame = (self.padding, self.padding)
+        voltages = self._voltages(np.pad(pixels, ((0, 0), (0, 0), frame, frame)))
+        for name in ("means", "deviations"):
+            values = getattr(self, name)
+            if len(values) not in (0, 1, voltages.shape[1]):
+                raise ConfigError(
+                    f"{name} has {len(values)} values; there are {voltages.shape[1]} channels."
+                )
+        if self.means:
+            voltages = voltages - self.amplitude * np.reshape(self.means, (-1, 1, 1))
+        if self.deviations:
+            voltages = voltages / np.reshape(self.deviations, (-1, 1, 1))
+        return voltages
+
     def load(self) -> Data:
         """Return the images as voltages; see `AbstractDataset`."""
         train, test = self._read()
@@ -169,9 +202,13 @@ class AbstractImages(AbstractDataset):
                 train.first_of_each(self.per_class[0]),
                 test.first_of_each(self.per_class[1]),
             )
-        images, test_images = self._voltages(train.pixels), self._voltages(test.pixels)
+        images, test_images = self._prepared(train.pixels), self._prepared(test.pixels)
         change = functools.partial(
-            augmented, shape=images.shape[1:], max_shift=self.max_shift, flip=self._flips()
+            augmented,
+            shape=images.shape[1:],
+            max_shift=self.max_shift,
+            edge=self.enters == "edge",
+            flip=self._flips(),
         )
         return Data(
             images.reshape(len(images), -1),

@@ -298,9 +298,9 @@ class Experiment:
         table = self.table.substrate
         if table is None:
             return self.network
-        substrate = self._component("substrates", table, "substrate")
+        substrate, data = self._component("substrates", table, "substrate"), self.data
         with self._placing("substrate"):
-            return substrate.sized(self.data.num_inputs, self.data.num_outputs)
+            return substrate.sized(data.num_inputs, data.num_outputs)
 
     @functools.cached_property
     def network(self) -> ResistiveNetwork:

@@ -7,13 +7,15 @@ import os
 import pkgutil
 import re
 import sys
+import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
 
 import eqprop_spice
+from eqprop_spice.arrays import Array
 from eqprop_spice.devices.diode import PRESETS, Shockley
 from eqprop_spice.devices.ideal import Diode, Ideal
 from eqprop_spice.errors import ConfigError
@@ -30,11 +32,15 @@ EXPECTED_DIODE = "the name of a preset or a table with its parameters"
 
 EXPECTED = {
     "bool_type": "true or false",
+    "dataclass_type": "a table",
     "dict_type": "a table",
+    "float_parsing": "a number",
+    "int_parsing": "a whole number",
     "finite_number": "a finite number",
     "float_type": "a number",
     "int_from_float": "a whole number",
     "int_type": "a whole number",
+    "model_attributes_type": "a table",
     "model_type": "a table",
     "string_pattern_mismatch": "a name of lower-case letters, digits and underscores that begins "
     "with a letter",
@@ -53,6 +59,53 @@ def suggestion(name: str, valid: Iterable[str]) -> str:
     return f"Did you mean '{near[0]}'?" if near else f"Valid: {', '.join(sorted(valid))}."
 
 
+def _names(listed: str) -> list[str]:
+    """Return the names that pydantic lists in quotes."""
+    return [name.strip("' ") for name in listed.split(",")]
+
+
+def _members(hint: Any) -> list[Any]:
+    """Return the types that a value may have, without None."""
+    if typing.get_origin(hint) is Annotated:
+        return _members(typing.get_args(hint)[0])
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [one for part in typing.get_args(hint) for one in _members(part)]
+    return [] if hint is type(None) else [hint]
+
+
+def _keys(cls: Any) -> dict[str, Any]:
+    """Return the types of the keys of a table by name; none if a value is no table."""
+    if isinstance(cls, type) and issubclass(cls, BaseModel):
+        return {name: field.annotation for name, field in cls.model_fields.items()}
+    if dataclasses.is_dataclass(cls):
+        return typing.get_type_hints(cls, include_extras=True)
+    return {}
+
+
+def _walk(model: Any, location: Sequence[int | str]) -> tuple[tuple[int | str, ...], list[str]]:
+    """Return a location in a table as its author sees it, and the keys of its innermost table.
+
+    Pydantic adds to a location which member of a union it took: its `kind`.
+    """
+    seen, tables = [], [model]
+    for part in location:
+        keys = {name: hint for table in tables for name, hint in _keys(table).items()}
+        if isinstance(part, int):
+            elements = [typing.get_args(table)[:1] for table in tables]
+            tables = [member for hints in elements for hint in hints for member in _members(hint)]
+        elif part in keys:
+            tables = _members(keys[part])
+        elif members := [t for t in tables if part in typing.get_args(_keys(t).get("kind"))]:
+            tables = members
+            continue
+        seen.append(part)
+    return tuple(seen), [name for table in tables for name in _keys(table)]
+
+
+UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
+"""How pydantic calls a key that a model, or a dataclass, does not have."""
+
+
 def complaint(error: ValidationError, model: Any) -> tuple[tuple[int | str, ...], str]:
     """Return where a table is wrong, and a sentence: what was expected, what came.
 
@@ -62,20 +115,23 @@ def complaint(error: ValidationError, model: Any) -> tuple[tuple[int | str, ...]
     """
     # A mistyped key is also a missing one; the mistyped one is what the user has to see.
     all_errors = error.errors(include_url=False)
-    first = next((e for e in all_errors if e["type"] == "extra_forbidden"), all_errors[0])
-    location, kind, value = first["loc"], first["type"], first.get("input")
+    first = next((e for e in all_errors if e["type"] in UNKNOWN), all_errors[0])
+    (location, keys), kind, value = _walk(model, first["loc"]), first["type"], first.get("input")
     shown = str(value).lower() if isinstance(value, bool) else repr(value)
-    if kind == "extra_forbidden":
-        for part in location[:-1]:
-            annotation = model.model_fields[str(part)].annotation
-            # A table that may be missing is a union with None.
-            model = next(iter(typing.get_args(annotation)), annotation)
-        return location, f"unknown key. {suggestion(str(location[-1]), model.model_fields)}"
+    context = first.get("ctx", {})
+    if kind in UNKNOWN:
+        return location, f"unknown key. {suggestion(str(location[-1]), keys)}"
     if kind == "missing":
-        return location, "this key is missing."
+        short = isinstance(location[-1], int)
+        return location, "this list is too short." if short else "this key is missing."
+    if kind == "union_tag_not_found":
+        return (*location, "kind"), "this key is missing."
+    if kind == "union_tag_invalid":
+        names, tag = _names(context["expected_tags"]), context["tag"]
+        return (*location, "kind"), f"there is no '{tag}'. {suggestion(tag, names)}"
     if kind == "literal_error":
-        expected = first.get("ctx", {}).get("expected", "")
-        names = [name.strip("' ") for name in expected.replace(" or ", ",").split(",")]
+        expected = context.get("expected", "")
+        names = _names(expected.replace(" or ", ","))
         return location, f"expected {expected}, got {shown}. {suggestion(str(value), names)}"
     if kind == "value_error":
         return location, first["msg"].removeprefix("Value error, ")
@@ -202,6 +258,9 @@ def arguments_model(cls: type) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
+        if hint == float | Array:
+            # Given as a number; an array only takes its place while JAX traces.
+            hint = float
         if hint == Diode:
             hint = Annotated[Diode, BeforeValidator(_diode)]
         default: Any = field.default

@@ -69,7 +69,8 @@ def verify(run: Run, *, num_samples: int) -> Verification:
     apart[both] = difference.max(axis=1) > SAME
     right = apart.copy()
     for settled in (own, spice):
-        right[apart] &= substrate.confirmed(params, inputs[apart], np.asarray(settled.state)[apart])
+        state = jax.tree.map(lambda leaf: np.asarray(leaf)[apart], settled.state)
+        right[apart] &= substrate.confirmed(params, inputs[apart], state)
     outputs = [np.asarray(substrate.outputs(settled.state)) for settled in (own, spice)]
     if data.task == "classes":
         decisions = [np.nan_to_num(o).argmax(1) for o in outputs]

@@ -33,7 +33,7 @@ class AbstractContrast(AbstractRule):
         raise NotImplementedError
 
     @property
-    def strength(self) -> float:
+    def strength(self) -> float | Array:
         """The size of a perturbation, which the contrast is divided by."""
         raise NotImplementedError
 

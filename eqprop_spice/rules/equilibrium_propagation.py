@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
+from eqprop_spice.arrays import Array
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.phases import AbstractNudge, AbstractPhase, ConstantNudge, Spring
@@ -29,7 +30,7 @@ class EquilibriumPropagation(AbstractContrast):
     """
 
     variant: Variant = "centered"
-    beta: float = 1e-4
+    beta: float | Array = 1e-4
     nudge: Literal["constant", "live"] = "constant"
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class EquilibriumPropagation(AbstractContrast):
         return SIGNS[self.variant]
 
     @property
-    def strength(self) -> float:
+    def strength(self) -> float | Array:
         """The nudge [S]."""
         return self.beta
 

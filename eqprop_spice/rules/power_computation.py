@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from eqprop_spice.arrays import Array
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.phases import ConstantNudge, Free
 from eqprop_spice.rules.base import AbstractRule, Estimate, is_positive
@@ -32,7 +33,7 @@ class PowerComputation(AbstractRule):
         Kiraz, Pham and Desgreys; repository eqprop-non-sum-separable-energy-consideration.
     """
 
-    beta: float = 1e-4
+    beta: float | Array = 1e-4
     step: float = 1e-2
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
+from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.pairs import Pairs, check_pairs
 from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
@@ -36,7 +37,7 @@ class PublishedXor(AbstractRule):
 
     pairs: Pairs
     floor: float = 1e-12
-    beta: float = 1e-6
+    beta: float | Array = 1e-6
     permuted: bool = True
     method: Literal["voltage_drops", "power"] = "voltage_drops"
 

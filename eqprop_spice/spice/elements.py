@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.spice.deck import Element, Model, frozen
@@ -30,6 +30,7 @@ WAVEFORMS = frozenset({"pulse", "sin", "exp", "pwl", "sffm", "am", "trnoise", "t
 BEHAVIORAL = frozenset({"value", "vol", "cur", "table", "laplace", "freq", "chebyshev"})
 
 
+@runtime_checkable
 class Frame(Protocol):
     """What an element card may ask of its surroundings."""
 

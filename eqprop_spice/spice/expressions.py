@@ -11,7 +11,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from eqprop_spice.errors import NetlistError
 
@@ -284,6 +284,7 @@ def parse(text: str) -> Expression:
     return tree
 
 
+@runtime_checkable
 class Scope(Protocol):
     """What the names in an expression mean."""
 

@@ -170,7 +170,7 @@ def _program(program: _Program):
 
     def update(params, optimizer_state, rate, beta, seed, epoch):
         trainer = _trainer(experiment, rate, beta, seed)
-        state = TrainingState(params, optimizer_state, epoch)
+        state = TrainingState(params, optimizer_state, 0)
         state, outputs, converged = trainer.step(state, inputs, targets, trainer.key(epoch, 0))
         good = [g.all() for g in experiment.substrate.admissible(state.params).values()]
         seen = outputs, converged, jnp.stack(good).all()

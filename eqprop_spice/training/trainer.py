@@ -53,7 +53,7 @@ class Trainer:
         learning_rate: The optimizer's.
         data: The samples.
         batch_size: Samples per update; 0 for all of them.
-        seed: Seed of the order of the samples.
+        seed: Seed of the order of the samples; traced where several trainings run as one.
         max_unconverged: Share of a batch that may fail to converge before training stops.
         shuffle: Whether every epoch has its own order of the samples.
     """
@@ -62,7 +62,7 @@ class Trainer:
     learning_rate: Any
     data: Data
     batch_size: int
-    seed: int
+    seed: Any
     max_unconverged: float = 0.1
     shuffle: bool = True
 

@@ -14,6 +14,10 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def idx(array: np.ndarray) -> bytes:
     header = struct.pack(">BBBB", 0, 0, 8, array.ndim)
     return header + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()

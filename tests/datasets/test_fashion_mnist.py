@@ -8,13 +8,13 @@ import pytest
 
 from eqprop_spice.datasets.fashion_mnist import FashionMnist
 from eqprop_spice.errors import ConfigError
-from tests.datasets.files import md5, write_idx
+from tests.datasets.files import sha256, write_idx
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    names = list(write_idx(tmp_path, list(FashionMnist.CHECKSUMS)))
-    checksums = {name: md5((tmp_path / name).read_bytes()) for name in names}
+    contents = write_idx(tmp_path, list(FashionMnist.CHECKSUMS))
+    checksums = {name: sha256(content) for name, content in contents.items()}
     monkeypatch.setattr(FashionMnist, "CHECKSUMS", checksums)
     return tmp_path
 
@@ -31,8 +31,11 @@ def test_images_are_mirrored_in_training(folder: Path) -> None:
     assert turned.any()
 
 
-def test_files_compressed_anew_are_refused(folder: Path) -> None:
+def test_files_compressed_anew_are_accepted_and_changed_ones_are_not(folder: Path) -> None:
     path = folder / "train-images-idx3-ubyte.gz"
-    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), compresslevel=1))
-    with pytest.raises(ConfigError, match="the MD5 of the file as published is not"):
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content, compresslevel=1))
+    assert len(FashionMnist(folder=str(folder)).load().train_inputs) == 20
+    path.write_bytes(gzip.compress(content[:-1] + bytes([content[-1] ^ 1])))
+    with pytest.raises(ConfigError, match="the SHA-256 of its content is not"):
         FashionMnist(folder=str(folder)).load()

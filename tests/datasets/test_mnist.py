@@ -74,6 +74,27 @@ def test_shifted_images_are_met_in_training(folder: Path) -> None:
     assert matches.any(1).sum() > 5
 
 
+def test_framed_and_standardized_images(folder: Path) -> None:
+    options = {"padding": 2, "means": (0.13,), "deviations": (0.3,), "max_shift": 2}
+    data = Mnist(folder=str(folder), enters="edge", **options).load()
+    images = np.pad(Mnist(folder=str(folder)).load().train_inputs.reshape(20, 28, 28), 2)[2:-2]
+    expected = (images - 0.13) / 0.3
+    np.testing.assert_allclose(data.train_inputs, expected.reshape(20, -1), atol=1e-12)
+    assert data.augment is not None
+    changed = data.augment(data.train_inputs, np.random.default_rng(0)).reshape(20, 32, 32)
+    # A frame of black goes on as black, which is no longer 0 V.
+    padded = np.pad(images, 2)[2:-2]
+    shifts = [padded[:, i : 32 + i, j : 32 + j] for i in range(5) for j in range(5)]
+    close = [np.isclose(changed, (shift - 0.13) / 0.3).all((1, 2)) for shift in shifts]
+    assert (np.sum(close, axis=0) == 1).all()
+    with pytest.raises(ConfigError, match='Set enters = "edge"'):
+        Mnist(**options)
+    with pytest.raises(ConfigError, match="means has 3 values; there are 1 channels"):
+        Mnist(folder=str(folder), means=(0.1, 0.1, 0.1)).load()
+    with pytest.raises(ConfigError, match="deviations"):
+        Mnist(deviations=(0.0,))
+
+
 def test_folder_from_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "mnist").symlink_to(folder)
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))

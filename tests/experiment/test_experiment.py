@@ -471,12 +471,11 @@ def test_every_experiment_of_the_repository_loads(path):
     try:
         experiment = Experiment.load(path)
     except ConfigError as error:
-        if "needs its files" not in str(error):
+        if not re.search("needs its files|No such file", str(error)):
             raise
         pytest.skip(f"the data set is not on this machine: {error}")
     assert Experiment.parse(experiment.to_toml()).table == experiment.table
-    for values in experiment.initial_params().values():
-        assert np.isfinite(values).all() and (values > 0).all()
+    experiment.substrate.check_parameters(experiment.initial_params())
     assert math.isfinite(experiment.data.train_inputs.sum())
 
 
