@@ -163,6 +163,8 @@ class Experiment:
         with self._placing(system):
             substrate.check()
         _ = self.rule, self.cost, self.constraint, self.initializer
+        if self.table.circuit is not None and self.table.training.weights == "reciprocity":
+            _ = self.network.group_weights
         self._check_shapes()
         _ = self.trainer
         with self._placing("cost"):

@@ -116,7 +116,7 @@ class PhaseModel:
         return jnp.sqrt(1.0 - sin**2) * moved + sin * turned
 
     def descend(
-        self, units: Units, tolerance: float, max_sweeps: int
+        self, units: Units, tolerance: float, max_sweeps: int | Array
     ) -> tuple[Units, Int[Array, " batch"]]:
         """Move block after block to its least energy until no torque exceeds the tolerance.
 
@@ -148,7 +148,12 @@ class PhaseModel:
         return units, num_sweeps
 
     def evolve(
-        self, phases: Angles, step: float, num_steps: int, temperature: float = 0.0, key: Any = None
+        self,
+        phases: Angles,
+        step: float,
+        num_steps: int | Array,
+        temperature: float = 0.0,
+        key: Any = None,
     ) -> Angles:
         r"""Return the phases after some time: $d\phi = -\partial_\phi E\,dt + \sqrt{2T}\,dW$.
 

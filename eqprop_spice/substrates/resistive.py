@@ -93,13 +93,12 @@ class ResistiveNetwork(AbstractSubstrate):
         return float(totals[self.circuit.output_nodes[:, 0]].mean())
 
     def check(self) -> None:
-        """Refuse a circuit that the engine cannot solve, or that has no weights.
+        """Refuse a circuit that the engine cannot solve.
 
         Raises:
             NetlistError: If so, with what to use instead.
         """
         self.engine.check_circuit(self.circuit)
-        _ = self.group_weights
 
     def check_parameters(self, params: Params) -> None:
         """Refuse conductances that no resistor has; see `Circuit.check_parameters`."""

@@ -80,10 +80,10 @@ def _canvas(count: int) -> tuple[Figure, Iterator[Axes]]:
     return figure, iter(grid.ravel())
 
 
-def decibels(error: np.ndarray) -> np.ndarray:
+def decibels(error: np.ndarray | float) -> np.ndarray:
     """Return the square of an error in decibel relative to 1 V^2, as the paper's Fig. 2 does."""
     with np.errstate(divide="ignore"):
-        return np.maximum(20.0 * np.log10(np.abs(error)), FLOOR_DECIBELS)
+        return np.asarray(np.maximum(20.0 * np.log10(np.abs(error)), FLOOR_DECIBELS))
 
 
 def error_figure(dataset: xr.Dataset) -> Figure:

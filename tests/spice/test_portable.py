@@ -55,6 +55,8 @@ def decks(draw) -> Deck:
     )
 
 
+# The checks of annotations look at items of a list at random.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @given(decks())
 def test_a_deck_is_read_back_as_it_was(deck):
     assert dataclasses.replace(read_text(portable_netlist(deck)), notes=()) == deck

@@ -94,7 +94,8 @@ def test_a_pickle_in_a_zarr_of_version_2_is_not_executed(path, tmp_path):
     )
     (array / "0.0.0").write_bytes(pickle.dumps(Payload(mark)))
     (path / "cells.zarr" / ".zgroup").write_text('{"zarr_format": 2}')
-    assert "loss" not in Store.open(path).dataset()
+    with pytest.raises(ConfigError, match="it is missing"):
+        Store.open(path)
     assert not mark.exists()
 
 

@@ -83,13 +83,13 @@ class Devices:
         rows, columns = zip(*pairs, strict=True)
         return np.concatenate(rows), np.concatenate(columns)
 
-    def stamp(self, drops: Sequence[np.ndarray]) -> Float[np.ndarray, "batch entry"]:
+    def stamp(self, drops: Sequence[np.ndarray] | np.ndarray) -> Float[np.ndarray, "batch entry"]:
         """Return the slopes between all terminals [S]; rows and columns sum to zero."""
         rows = [[*row, -sum(row)] for row in self.device.slopes(*drops)]
         rows.append([-sum(column) for column in zip(*rows, strict=True)])
         return np.concatenate([slope for row in rows for slope in row], axis=1)
 
-    def currents(self, drops: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def currents(self, drops: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
         """Return the currents into all terminals [A]."""
         found = np.array(self.device.currents(*drops))
         return [*found, -found.sum(axis=0)]
