@@ -1,11 +1,66 @@
 """Simulate and train analog circuits with equilibrium propagation.
 
+The names below are loaded when they are first used: `import eqprop_spice as eq` and then, say,
+`eq.Experiment.load("experiments/xor.toml")`.
+
 Everything is float64: a nudge of 1e-7 S moves node voltages by microvolts or less, and the
 learning signal is the difference of two such voltages. float32 resolves neither.
 """
+
+import importlib
+from typing import Any
 
 import jax
 
 jax.config.update("jax_enable_x64", True)
 
 __version__ = "0.1.0"
+
+_PLACES = {
+    "Adjoint": "rules.adjoint",
+    "AntiparallelDiodes": "layers.diodes",
+    "BidirectionalAmplifier": "layers.amplifier",
+    "Circuit": "circuits.circuit",
+    "CircuitBuilder": "circuits.builder",
+    "ConfigError": "errors",
+    "ContrastiveLearning": "rules.contrastive_learning",
+    "ConvergenceError": "errors",
+    "CoupledLearning": "rules.coupled_learning",
+    "CrossEntropy": "costs.cross_entropy",
+    "Dense": "layers.dense",
+    "EquilibriumPropagation": "rules.equilibrium_propagation",
+    "Experiment": "experiment.experiment",
+    "Force": "phases",
+    "Free": "phases",
+    "Hold": "phases",
+    "Hopfield": "substrates.hopfield",
+    "Native": "engines.native",
+    "NetlistError": "errors",
+    "NgSpice": "engines.ngspice.engine",
+    "OscillatorIsing": "substrates.oscillators",
+    "ResistiveNetwork": "substrates.resistive",
+    "Run": "results.run",
+    "SmallSignal": "rules.small_signal",
+    "Spring": "phases",
+    "SquaredError": "costs.squared_error",
+    "layered_circuit": "layers.base",
+    "netlist": "spice.writer",
+    "train": "results.run",
+    "verify": "results.verify",
+}
+"""Where the public names live; none is the name of a module beside this file."""
+
+__all__ = ["__version__", *_PLACES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used."""
+    if name not in _PLACES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})

@@ -102,3 +102,8 @@ def test_a_folder_of_a_stranger_imports_nothing(tmp_path):
     with pytest.raises(ConfigError, match="EQPROP_TRUST=hostile_package"):
         _ = Run.open(folder).experiment
     assert not marker.exists()
+
+
+def test_the_documents_show_this_system():
+    page = FILE.parents[2] / "docs" / "extending.md"
+    assert FILE.with_name("toy_hopfield.py").read_text() in page.read_text()
