@@ -330,7 +330,7 @@ def audit(
     out: Annotated[Path | None, typer.Option(help="Folder for figures and report.json.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Tell whether a circuit follows the gradient of its loss, and if not, why not.
+    """Tell whether a system follows the gradient of its loss; of a circuit also why not.
 
     The exit status is 0 for the verdict OK and 1 for any other.
     """
@@ -338,22 +338,35 @@ def audit(
     from eqprop_spice.audit.figures import save_figures
     from eqprop_spice.audit.report import OK
     from eqprop_spice.audit.report import audit as audit_case
+    from eqprop_spice.audit.system import audit_system
 
     experiment, params = open_audited(file, assignments)
-    case = Case.from_experiment(
-        experiment,
-        params=params,
-        num_samples=samples,
-        num_conductances=conductances,
-        seed=seed,
-    )
-    found = audit_case(case)
+    if experiment.table.circuit is None:
+        figures = None
+        found = audit_system(
+            experiment,
+            params=params,
+            num_samples=samples,
+            num_parameters=conductances,
+            seed=seed,
+        )
+    else:
+        case = Case.from_experiment(
+            experiment,
+            params=params,
+            num_samples=samples,
+            num_conductances=conductances,
+            seed=seed,
+        )
+        found = figures = audit_case(case)
     shown = found.to_dict()
     report = json.dumps(shown, indent=2)
-    folder = out or (file / "audit" if file.is_dir() else Path("audits") / case.name)
+    name = experiment.table.name
+    folder = out or (file / "audit" if file.is_dir() else Path("audits") / name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     write_inside(folder.parent, f"{folder.name}/report.json", f"{report}\n".encode())
-    save_figures(found, folder)
+    if figures is not None:
+        save_figures(figures, folder)
     if as_json:
         print(report)
     else:

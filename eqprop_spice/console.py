@@ -212,7 +212,25 @@ def print_comparison(result: dict[str, Any]) -> None:
 
 
 def print_audit(report: dict[str, Any]) -> None:
-    """Print an audit's report for a reader."""
+    """Print an audit's report for a reader; that of a circuit says more."""
+    _print_gradients(report)
+    if "power" in report:
+        table = Table(
+            "cause", *report["varied"], title="error budget: share of each layer's gradient"
+        )
+        for stage, shares in report["budget"].items():
+            table.add_row(stage, *(_number(v) for v in shares.values()))
+        console.print(table)
+        _print_circuit(report)
+        for remark in report["remarks"]:
+            say(f"remark: {remark}")
+        for cause in report["causes"]:
+            say(f"cause: {cause['code']}. {cause['finding']}\n  remedy: {cause['remedy']}")
+    say(f"verdict: {report['verdict']}")
+
+
+def _print_gradients(report: dict[str, Any]) -> None:
+    """Print what an audit found of gradients and nudges."""
     for title, section in (
         ("the references, against the adjoint", "references"),
         ("the estimates, against the adjoint", "estimates"),
@@ -224,21 +242,11 @@ def print_audit(report: dict[str, Any]) -> None:
                 shown = (_number(c[k]) for k in columns)
                 table.add_row(label if i == 0 else "", layer, *shown)
         console.print(table)
-    table = Table("cause", *report["varied"], title="error budget: share of each layer's gradient")
-    for stage, shares in report["budget"].items():
-        table.add_row(stage, *(_number(v) for v in shares.values()))
-    console.print(table)
     table = Table("rule", "order", "noise x beta", "best beta", "range", title="nudge [S]")
     for label, curve in report["scans"].items():
         window = "none" if curve["window"] is None else " ... ".join(map(_number, curve["window"]))
         table.add_row(label, *(_number(curve[k]) for k in ("slope", "noise", "best")), window)
     console.print(table)
-    _print_circuit(report)
-    for remark in report["remarks"]:
-        say(f"remark: {remark}")
-    for cause in report["causes"]:
-        say(f"cause: {cause['code']}. {cause['finding']}\n  remedy: {cause['remedy']}")
-    say(f"verdict: {report['verdict']}")
 
 
 def print_import(report: dict[str, Any]) -> None:

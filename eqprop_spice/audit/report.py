@@ -110,12 +110,12 @@ class Audit:
                 "remarks": self.remarks,
                 "num_samples": len(self.case.inputs),
                 "varied": {k: len(v) for k, v in self.case.selection.items()},
-                "references": _by_layer(self.agreement),
-                "estimates": _by_layer(self.comparisons),
+                "references": by_layer(self.agreement),
+                "estimates": by_layer(self.comparisons),
                 "budget": self.budget.shares,
                 "beta": self.beta,
                 "solver_error": self.solver_error,
-                "scans": {k: _scan_dict(s) for k, s in self.scans.items()},
+                "scans": {k: scan_dict(s) for k, s in self.scans.items()},
                 "weights": None
                 if weights is None
                 else {
@@ -138,14 +138,16 @@ class Audit:
         )
 
 
-def _by_layer(comparisons: dict[str, dict[str, Comparison]]) -> dict[str, Any]:
+def by_layer(comparisons: dict[str, dict[str, Comparison]]) -> dict[str, Any]:
+    """Return comparisons by label and layer as plain data."""
     return {
         label: {layer: dataclasses.asdict(c) for layer, c in layers.items()}
         for label, layers in comparisons.items()
     }
 
 
-def _scan_dict(found: BetaScan) -> dict[str, Any]:
+def scan_dict(found: BetaScan) -> dict[str, Any]:
+    """Return a scan as plain data."""
     return {
         "betas": found.betas.tolist(),
         "errors": found.errors.tolist(),

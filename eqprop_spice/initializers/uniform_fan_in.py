@@ -21,7 +21,7 @@ class UniformFanIn(AbstractInitializer):
         bias_gain: $\gamma$ of the biases; 0 leaves them zero.
 
     References:
-        Scellier et al. (2023), arXiv:2312.15103, appendix D.
+        Scellier et al. (2023), arXiv:2312.15103.
     """
 
     gains: tuple[float, ...] = (0.5,)
