@@ -24,7 +24,7 @@ from eqprop_spice.hopfield.edges import AbstractEdge
 from eqprop_spice.hopfield.graph import Graph, bias_name
 from eqprop_spice.phases import AbstractPhase
 from eqprop_spice.spice.session import Session
-from eqprop_spice.spice.writer import ACCURATE_OPTIONS, number
+from eqprop_spice.spice.writer import ACCURATE_OPTIONS, framed, number
 
 CAPACITANCE = 1e-9
 """Of every unit's node [F]: with the leak, a time constant of 1 ns; the state does not depend on
@@ -67,20 +67,8 @@ def netlist(
         NetlistError: If a number is not finite.
     """
     load = attach([phase], (1, graph.shapes[-1][0]), "float64")
-    harmless = "".join(c if c.isascii() and c.isalnum() else " " for c in title)
-    lines = [
-        f"* eqprop_spice {' '.join(harmless.split())} in the {type(phase).__name__.lower()} phase",
-        ACCURATE_OPTIONS,
-        *_cards(graph, params, inputs, load, 0),
-        ".control",
-        "set numdgt=16",
-        "op",
-        *(f"print v({node})" for layer in _state_nodes(graph) for node in layer),
-        "quit 0",
-        ".endc",
-        ".end",
-    ]
-    return "\n".join(lines) + "\n"
+    names = [node for layer in _state_nodes(graph) for node in layer]
+    return framed([*_cards(graph, params, inputs, load, 0)], names, phase, title)
 
 
 def operating_states(

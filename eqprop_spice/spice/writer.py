@@ -203,17 +203,29 @@ def netlist(
     Raises:
         NetlistError: If a conductance or an input is not usable.
     """
-    harmless = "".join(c if c.isascii() and c.isalnum() else " " for c in title)
     shown = np.unique(np.concatenate([circuit.free_nodes, circuit.output_nodes.ravel()]))
-    prints = [f"print v({circuit.node_names[n]})" for n in shown if n != GROUND]
+    names = [circuit.node_names[n] for n in shown if n != GROUND]
+    return framed(circuit_cards(circuit, params, inputs, phase), names, phase, title)
+
+
+def framed(cards: list[str], names: list[str], phase: AbstractPhase, title: str) -> str:
+    """Return cards as a netlist that prints the voltages of some nodes in `ngspice -b`.
+
+    Args:
+        cards: Cards written by this package.
+        names: Names of the nodes.
+        phase: The phase that they are of.
+        title: What the circuit is; other characters than letters, digits and blanks become blanks.
+    """
+    harmless = "".join(c if c.isascii() and c.isalnum() else " " for c in title)
     lines = [
         f"* eqprop_spice {' '.join(harmless.split())} in the {type(phase).__name__.lower()} phase",
         ACCURATE_OPTIONS,
-        *circuit_cards(circuit, params, inputs, phase),
+        *cards,
         ".control",
         "set numdgt=16",
         "op",
-        *prints,
+        *(f"print v({name})" for name in names),
         "quit 0",
         ".endc",
         ".end",
