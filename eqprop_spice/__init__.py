@@ -3,16 +3,16 @@
 The names below are loaded when they are first used: `import eqprop_spice as eq` and then, say,
 `eq.Experiment.load("experiments/xor.toml")`.
 
-Everything is float64: a nudge of 1e-7 S moves node voltages by microvolts or less, and the
-learning signal is the difference of two such voltages. float32 resolves neither.
+Importing the package changes nothing in the process. What calculates with JAX turns on its 64-bit
+mode when it is first used (`eqprop_spice.arrays` says why).
 """
 
 import importlib
+import sys
 from typing import Any
 
-import jax
-
-jax.config.update("jax_enable_x64", True)
+JAX_WAS_HERE = "jax" in sys.modules
+"""Whether other code of the process had imported JAX before this package."""
 
 __version__ = "0.1.0"
 

@@ -45,6 +45,8 @@ def accepted(flags: str) -> bool:
 if "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = QUICK if accepted(QUICK) else ""
 
+import eqprop_spice  # noqa: E402, F401 (before JAX is imported: no message about its 64-bit mode)
+
 settings.register_profile(
     "deterministic", deadline=None, derandomize=True, max_examples=15, database=None
 )
