@@ -11,12 +11,12 @@ other, and no signal handler, which Python runs in the main thread only, can rai
 
 import collections
 import ctypes.util
+import functools
 import logging
 import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from eqprop_spice.errors import NetlistError
+from eqprop_spice.spice.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ class Session:
     """The one ngspice of this process: load a netlist, run commands, read vectors."""
 
     _instance: "Session | None" = None
-    _executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ngspice")
+    _worker = Worker()
 
     def __init__(self) -> None:
         """Load the library; use `Session.do` instead."""
@@ -209,13 +210,7 @@ class Session:
             )
         if session is not None and session._thread == threading.get_ident():
             return work(session)
-        future = cls._executor.submit(cls._do_here, work)
-        try:
-            return future.result()
-        except BaseException:
-            if not future.cancel():
-                wait([future])
-            raise
+        return cls._worker.do(functools.partial(cls._do_here, work))
 
     @classmethod
     def _do_here(cls, work: "Callable[[Session], Result]") -> Result:

@@ -62,7 +62,6 @@ class Alarm(Exception):
     pass
 def handler(number, frame):
     raise Alarm
-settle()  # once ngspice runs: a handler that raises while it starts is another matter
 signal.signal(signal.SIGALRM, handler)
 raised = 0
 for attempt in range(40):
