@@ -19,6 +19,7 @@ import numpy as np
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.devices.diode import PRESETS, Shockley
+from eqprop_spice.devices.ideal import Diode
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import AbstractLayer, layered_circuit
 from eqprop_spice.layers.dense import Dense
@@ -77,7 +78,7 @@ class Layered:
     num_outputs: int = 1
     reflection: Kind = "kendall"
     gain: float = 4.0
-    diode: Shockley = KIRAZ
+    diode: Diode = KIRAZ
     shift: float = 0.3
     bias: tuple[float, ...] = (1.0,)
     inverted: bool = False

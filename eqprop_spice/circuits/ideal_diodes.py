@@ -1,9 +1,15 @@
 """What ideal diodes mean for Kirchhoff's equations of a circuit."""
 
+import dataclasses
+import functools
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Float
 
+from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
+from eqprop_spice.devices.ideal import Ideal
 
 CLOSED = 1e-6
 """Voltage [V] around zero at which an ideal diode may be conducting in a simulation."""
@@ -12,6 +18,31 @@ CLOSED = 1e-6
 def has_ideal_diodes(circuit: Circuit) -> bool:
     """Whether any diode of a circuit is ideal."""
     return any(group.device.is_switch for group in circuit.groups)
+
+
+def fitted(circuit: Circuit, params: Mapping[str, Array]) -> Circuit:
+    """Return a circuit whose ideal diodes SPICE solves between these resistors.
+
+    Args:
+        circuit: The circuit.
+        params: Conductances by group name [S].
+    """
+    if not has_ideal_diodes(circuit):
+        return circuit
+    largest = float(circuit.node_conductances(params).max())
+    return _with_forward(circuit, Ideal().fitted(largest))
+
+
+@functools.lru_cache(maxsize=16)
+def _with_forward(circuit: Circuit, diode: Ideal) -> Circuit:
+    """Return a circuit with its ideal diodes replaced; the same object for the same."""
+    if diode == Ideal():
+        return circuit
+    groups = tuple(
+        dataclasses.replace(group, device=diode) if group.device.is_switch else group
+        for group in circuit.groups
+    )
+    return dataclasses.replace(circuit, groups=groups)
 
 
 def unexplained_currents(

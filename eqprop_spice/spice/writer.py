@@ -15,6 +15,7 @@ from jaxtyping import Float, Real
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.groups import Group
+from eqprop_spice.circuits.ideal_diodes import fitted
 from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.devices.base import AbstractDevice
 from eqprop_spice.errors import NetlistError
@@ -165,6 +166,7 @@ def circuit_cards(
     inputs = np.asarray(inputs, float).reshape(1, -1)
     circuit.check_parameters(params)
     circuit.check_inputs(inputs)
+    circuit = fitted(circuit, params)
     voltages = np.zeros(circuit.num_nodes)
     voltages[circuit.fixed_nodes] = circuit.fixed_voltages(inputs)[0]
     nonlinear = behavioral_cards(circuit) if behavioral else device_cards(circuit, {}, linear=False)

@@ -111,7 +111,14 @@ class ResistiveNetwork(AbstractSubstrate):
 
     def explain(self, settled: OperatingPoint, sample: int) -> str:
         """Name the node where a sample violates Kirchhoff's current law most."""
-        return f"worst at node '{self.circuit.node_names[int(settled.worst_node[sample])]}'"
+        text = f"worst at node '{self.circuit.node_names[int(settled.worst_node[sample])]}'"
+        if all((a.gains * a.reflections > 0).all() for a in self.circuit.amplifiers):
+            return text
+        return (
+            f"{text} (its amplifiers draw back more than they deliver, kappa < 0: there may be no "
+            'operating point, or one that this engine misses; reflection = "kendall" has exactly '
+            "one)"
+        )
 
     @property
     def num_parts(self) -> int:

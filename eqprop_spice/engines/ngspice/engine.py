@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.ideal_diodes import has_ideal_diodes, unexplained_currents
+from eqprop_spice.circuits.ideal_diodes import fitted, has_ideal_diodes, unexplained_currents
 from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.native import Native
@@ -179,7 +179,7 @@ class _Solver:
         self.params = {name: np.asarray(values) for name, values in params.items()}
         self.inputs = np.asarray(inputs, float)
         self.session = session
-        self.deck = deck_of(circuit)
+        self.deck = deck_of(fitted(circuit, self.params))
         self.folded: Folded = fold(circuit, self.params, self.inputs)
         self.conductances = np.array(
             [p.conductance if isinstance(p, AbstractPhase) else 0.0 for p in phases]
