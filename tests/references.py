@@ -155,6 +155,7 @@ class Layered:
             if self.inverted:
                 before = np.concatenate([before, -before])
             if diodes and layer < len(self.hidden):
+                assert isinstance(self.diode, Shockley), "ideal diodes have no law"
                 upper = diode_law(self.diode, layers[layer] - self.shift)[0]
                 lower = diode_law(self.diode, -self.shift - layers[layer])[0]
                 total[layer] += upper - lower
@@ -172,6 +173,7 @@ class Layered:
         matrix = np.stack([linear(e) - offset for e in np.eye(len(u))], axis=1)
         num_hidden = sum(self.hidden)
         if num_hidden:
+            assert isinstance(self.diode, Shockley), "ideal diodes have no slope"
             h = u[:num_hidden]
             slopes = diode_law(self.diode, h - self.shift)[1]
             slopes = slopes + diode_law(self.diode, -self.shift - h)[1]

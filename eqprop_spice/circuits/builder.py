@@ -36,6 +36,10 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+MAX_NODES = 3_000_000
+"""Nodes of one layer; each has a name."""
+
+
 def _stems(name: str) -> list[str]:
     """Return what is left of a name without its last number, its last two, and so on."""
     stems = []
@@ -73,6 +77,10 @@ class CircuitBuilder:
         """Add nodes `prefix_0`, `prefix_1`, ... and return their indices."""
         if count < 1:
             raise NetlistError(f"'{prefix}' would have {count} nodes; it needs at least one.")
+        if count > MAX_NODES:
+            raise NetlistError(
+                f"'{prefix}' would have {count:,} nodes; a circuit has at most {MAX_NODES:,}."
+            )
         return np.array([self.add_node(f"{prefix}_{i}") for i in range(count)])
 
     def _claim(self, name: str) -> str:

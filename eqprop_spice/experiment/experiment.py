@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,9 @@ MOST_LISTED = 10
 
 SEED, RATE = "seed", "optimizer.learning_rate"
 """Keys of what trainings may differ in that share their compiled programs."""
+
+MAX_PARAMETERS = 300_000_000
+"""Parameters of a system: 2.4 GB, and with gradient and optimizer five times as much."""
 
 OF_CIRCUITS = {"engine", "ngspice", "native", "nonidealities"}
 """Tables and keys that only a [circuit] has a use for."""
@@ -160,6 +164,7 @@ class Experiment:
         self._check_tables()
         system = "engine" if self.table.substrate is None else "substrate"
         substrate = self.substrate
+        self._check_size()
         with self._placing(system):
             substrate.check()
         _ = self.rule, self.cost, self.constraint, self.initializer
@@ -178,6 +183,16 @@ class Experiment:
             raise ConfigError(
                 f"{self._at('goal', 'test_accuracy')}: this goal needs test samples, but the "
                 "dataset has none."
+            )
+
+    def _check_size(self) -> None:
+        """Refuse a system whose parameters no memory would hold."""
+        count = sum(math.prod(shape) for shape in self.substrate.parameter_shapes().values())
+        if count > MAX_PARAMETERS:
+            raise ConfigError(
+                f"{self.source}: this system has {count:,} parameters, which take "
+                f"{8e-9 * count:,.0f} GB and several times that in training; at most "
+                f"{MAX_PARAMETERS:,} are allowed. Make its layers smaller."
             )
 
     def _check_shapes(self) -> None:

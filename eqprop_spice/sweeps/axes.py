@@ -57,6 +57,12 @@ RESERVED_DIMENSIONS = (
 FULLY_CHECKED = 20
 """Of a longer axis, only the first and the last value are built before anything runs."""
 
+MAX_POSITIONS = 1_000_000
+"""Positions of one axis. A list of them and its coordinates are held in memory."""
+
+MAX_RESULTS = 100e9
+"""Bytes that the losses of a sweep may take; the other figures take several times as much."""
+
 DIGITS = 12
 """Significant digits of computed values, so that a decade of a logspace is 1e-06 and no more."""
 
@@ -174,8 +180,21 @@ def sweep_of(
     _check_option(time_limit, "time_limit", where, (int, float), "a number of seconds above zero")
     _check_option(attempts, "attempts", where, (int,), "a whole number above zero")
     sweep = Sweep(experiment, experiment.to_toml(), tuple(axes), float(time_limit), attempts)
+    _check_size(sweep, where)
     _check_values(sweep, where)
     return sweep
+
+
+def _check_size(sweep: Sweep, where: str) -> None:
+    """Refuse a sweep whose results no disk would hold, before any of it is laid out."""
+    epochs = sweep.experiment.table.training.epochs
+    size = 8.0 * sweep.num_cells * (epochs + 1)
+    if size > MAX_RESULTS:
+        raise ConfigError(
+            f"{where}: {sweep.num_cells:,} cells of {epochs:,} epochs; their losses alone would "
+            f"take {size / 1e9:,.0f} GB, more than the {MAX_RESULTS / 1e9:,.0f} GB allowed. Use "
+            "fewer positions or epochs, or divide the sweep."
+        )
 
 
 def _check_option(value: Any, key: str, where: str, kinds: tuple, expected: str) -> None:
@@ -232,6 +251,13 @@ def _axis_values(name: str, specification: Any, where: str) -> list[Any]:
     }
     if kind not in read:
         raise ConfigError(f"{where}.{name}.{kind}: unknown key. {suggestion(kind, SPECIFICATIONS)}")
+    count = value if kind == "seeds" else value[2:3] if isinstance(value, list) else None
+    for number in count if isinstance(count, list) else [count]:
+        if isinstance(number, int) and number > MAX_POSITIONS:
+            raise ConfigError(
+                f"{where}.{name}.{kind}: {number:,} positions; an axis has at most "
+                f"{MAX_POSITIONS:,}. Divide it over several sweeps."
+            )
     try:
         return read[kind](value)
     except (TypeError, ValueError) as error:
