@@ -136,7 +136,7 @@ def measure(seed: int) -> tuple[np.ndarray, dict[str, float]]:
     outputs = np.asarray(one.circuit.outputs(rest))
     times = walk.settling_times(outputs, 1e-3 * np.abs(outputs).max()) / tau
     powers = absorbed_powers(one.circuit, one.params, rest, np.zeros(outputs.shape))
-    watts = float(sum(powers[k] for k in ("resistors", "diodes")).mean())
+    watts = float(np.mean(powers["resistors"] + powers["diodes"]))
     return errors, {"tau": tau, "free": float(times.max()), "joules": watts * 30 * tau}
 
 
