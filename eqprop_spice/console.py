@@ -284,6 +284,11 @@ def _print_circuit(report: dict[str, Any]) -> None:
     else:
         values = "; ".join(f"{k} {', '.join(map(_number, v))}" for k, v in weights.items())
         lines = [f"reciprocity weights: {values}"]
+    if report["without_energy"]:
+        names = ", ".join(f"{name} ({kind})" for name, kind in report["without_energy"].items())
+        lines.append(
+            f"devices without an energy: {names}; asymmetry {_number(report['asymmetry'])}"
+        )
     lines.append(
         f"largest error of a voltage by the configured solver: {_number(report['solver_error'])} V"
     )

@@ -4,6 +4,7 @@ A new one calls its function here with a small example. Nothing in it knows the 
 differences, and what theory says of any system with an energy, are the reference.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -143,7 +144,10 @@ def check_engine(
 
 
 def check_device(device: AbstractDevice, drops: tuple[np.ndarray, ...], step: float = 1e-6) -> None:
-    """Check that slopes are the derivatives of currents, and currents those of the co-content.
+    """Check that slopes and capacitances are derivatives, and currents those of the co-content.
+
+    States have to move as their slopes say. A device in a `.tran` has the cards of one at rest, or
+    others for its states.
 
     Args:
         device: The device.
@@ -152,21 +156,18 @@ def check_device(device: AbstractDevice, drops: tuple[np.ndarray, ...], step: fl
     """
     terminals = device.terminals
     assert len(drops) == len(terminals) - 1
-    slopes: Any = device.slopes(*drops)
-    largest = max(float(np.abs(np.asarray(slope)).max()) for row in slopes for slope in row)
-    for column in range(len(drops)):
-        high, low = (
-            device.currents(*[d + s * step * (i == column) for i, d in enumerate(drops)])
-            for s in (1.0, -1.0)
-        )
-        for row in range(len(drops)):
-            found = (np.asarray(high[row]) - np.asarray(low[row])) / (2.0 * step)
-            expected = np.asarray(slopes[row][column]) + 0.0 * found
-            assert np.abs(found - expected).max() <= DIFFERENCES * largest
+    conduction: Any = device.slopes(*drops)
+    storage: Any = device.capacitances(*drops)
+    check_derivatives(lambda *d: device.currents(*d), conduction, drops, step)
+    check_derivatives(lambda *d: device.charges(*d), storage, drops, step)
+    if not device.paths:
+        assert not np.any(device.currents(*drops))
     if device.reciprocal:
-        for row in range(len(drops)):
-            for column in range(row):
-                np.testing.assert_allclose(slopes[row][column], slopes[column][row], rtol=1e-12)
+        for slopes in (conduction, storage):
+            for row in range(len(drops)):
+                for column in range(row):
+                    np.testing.assert_allclose(slopes[row][column], slopes[column][row], rtol=1e-12)
+    check_states(device, drops, step)
     if isinstance(device, AbstractTwoTerminal):
         (drop,) = drops
         change = device.co_content(drop + step) - device.co_content(drop - step)
@@ -176,3 +177,42 @@ def check_device(device: AbstractDevice, drops: tuple[np.ndarray, ...], step: fl
     names = [f"node_{k}" for k in range(len(terminals))]
     card = device.card("one", names).split()
     assert [word for word in card if word in names] == names
+    moving = device.moving_cards("one", names)
+    assert all(any(name in card for card in moving) for name in names)
+    assert bool(device.states) == (moving != [device.card("one", names)])
+
+
+def check_derivatives(law, slopes, points: tuple[np.ndarray, ...], step: float) -> None:
+    """Check slopes, first index the values of a law, second its arguments, by differences."""
+    largest = max(float(np.abs(np.asarray(slope)).max()) for row in slopes for slope in row)
+    for column in range(len(points)):
+        high, low = (
+            law(*[p + s * step * (i == column) for i, p in enumerate(points)]) for s in (1.0, -1.0)
+        )
+        assert len(high) == len(slopes)
+        for row in range(len(slopes)):
+            found = (np.asarray(high[row]) - np.asarray(low[row])) / (2.0 * step)
+            expected = np.asarray(slopes[row][column]) + 0.0 * found
+            assert np.abs(found - expected).max() <= DIFFERENCES * largest
+
+
+def check_states(device: AbstractDevice, drops: tuple[np.ndarray, ...], step: float) -> None:
+    """Check how the rates of a device's states and its currents change with drops and states."""
+    if not device.states:
+        return
+    states = tuple(
+        np.broadcast_to(getattr(device, name), drops[0].shape)[None] for name in device.states
+    )
+    drops = tuple(drop[None] for drop in drops)
+
+    def at(values) -> AbstractDevice:
+        return dataclasses.replace(device, **dict(zip(device.states, values, strict=True)))
+
+    def rates(*point) -> tuple[Array, ...]:
+        return at(point[len(drops) :]).rates(*point[: len(drops)])
+
+    here = at(states)
+    check_derivatives(rates, here.rate_slopes(*drops), (*drops, *states), step)
+    check_derivatives(
+        lambda *point: at(point).currents(*drops), here.state_slopes(*drops), states, step
+    )

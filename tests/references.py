@@ -320,3 +320,20 @@ def absorbed_powers(
     for (plus, minus), current in zip(circuit.output_nodes, injected, strict=True):
         powers["nudge"] -= float(current * (v[plus] - v[minus]))
     return powers
+
+
+def run_transient(netlist: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Run plain `ngspice -b` on a transient: return the times [s] and what it wrote, by column."""
+    (folder / "transient.cir").write_text(netlist)
+    done = subprocess.run(
+        ["ngspice", "-b", "transient.cir"],
+        cwd=folder,
+        env={**os.environ, "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert (folder / "transient.txt").exists(), done.stdout + done.stderr
+    table = np.loadtxt(folder / "transient.txt")
+    return table[:, 0], table[:, 1:]

@@ -122,6 +122,10 @@ class Audit:
                     k: sorted({float(f"{w:.12g}") for w in np.unique(weights[k])})
                     for k in self.exact
                 },
+                "without_energy": {
+                    group.name: type(group.device).__name__
+                    for group in self.case.circuit.groups_without_energy
+                },
                 "asymmetry": self.asymmetry,
                 "uniqueness": dataclasses.asdict(self.uniqueness),
                 "power": {
@@ -192,7 +196,7 @@ def audit(case: Case) -> Audit:
         _asymmetry(case, point),
         vary(_thinned(case), case.tight_engine, beta),
         find_causes(case, found, exact, scan=own, uniqueness=uniqueness),
-        _remarks(case, point, own, uniqueness),
+        _remarks(case, point, own, uniqueness, found),
     )
 
 
@@ -287,9 +291,20 @@ def _asymmetry(case: Case, point: OperatingPoint) -> float | None:
     return max(asymmetry(plan.jacobian(case.params, v)) for v in voltages)
 
 
-def _remarks(case: Case, point: OperatingPoint, own: BetaScan, uniqueness: Uniqueness) -> list[str]:
+def _remarks(
+    case: Case, point: OperatingPoint, own: BetaScan, uniqueness: Uniqueness, found: Budget
+) -> list[str]:
     """Say what is no cause, but good to know."""
     remarks = []
+    devices = case.circuit.groups_without_energy
+    if devices:
+        names = ", ".join(f"{group.name} ({type(group.device).__name__})" for group in devices)
+        shares = found.shares["not reciprocal"].items()
+        bias = ", ".join(f"{name} {100 * share:.2g} %" for name, share in shares)
+        remarks.append(
+            f"The circuit has no energy, because of {names}: even with a vanishing nudge, "
+            f"equilibrium propagation is off the gradient by {bias}."
+        )
     if own.window is None:
         remarks.append(
             f"No beta keeps the error below {100 * TARGET_ERROR:g} %: "

@@ -288,7 +288,7 @@ def _check_circuit(circuit: Circuit) -> None:
                 f"{circuit.num_inputs} inputs."
             )
     models: dict[str, str] = {}
-    for group in circuit.nonlinear_groups:
+    for group in (*circuit.nonlinear_groups, *circuit.blocking_groups):
         for card in filter(None, {device.model_card() for device in group.instances({})}):
             name = card.split()[1]
             if models.setdefault(name, card) != card:

@@ -105,24 +105,34 @@ class Circuit:
         return tuple(g for g in self.groups if g.device.trainable)
 
     @functools.cached_property
+    def conducting_groups(self) -> tuple[Group, ...]:
+        """The groups that direct currents flow through: all that operating points know of."""
+        return tuple(g for g in self.groups if g.device.paths)
+
+    @functools.cached_property
+    def blocking_groups(self) -> tuple[Group, ...]:
+        """The groups that no direct current flows through, such as capacitors."""
+        return tuple(g for g in self.groups if not g.device.paths)
+
+    @functools.cached_property
     def linear_groups(self) -> tuple[Group, ...]:
         """The groups that obey Ohm's law, whether they have parameters or not."""
         return tuple(g for g in self.groups if g.device.linear)
 
     @functools.cached_property
     def nonlinear_groups(self) -> tuple[Group, ...]:
-        """The groups that do not obey Ohm's law."""
-        return tuple(g for g in self.groups if not g.device.linear)
+        """The groups that direct currents flow through and that do not obey Ohm's law."""
+        return tuple(g for g in self.conducting_groups if not g.device.linear)
 
     @functools.cached_property
     def groups_with_energy(self) -> tuple[Group, ...]:
         """The groups of reciprocal devices, whose currents are the gradient of a co-content."""
-        return tuple(g for g in self.groups if g.device.reciprocal)
+        return tuple(g for g in self.conducting_groups if g.device.reciprocal)
 
     @functools.cached_property
     def groups_without_energy(self) -> tuple[Group, ...]:
         """The groups of devices that are not reciprocal; without any, the circuit has an energy."""
-        return tuple(g for g in self.groups if not g.device.reciprocal)
+        return tuple(g for g in self.conducting_groups if not g.device.reciprocal)
 
     def node_conductances(self, params: Mapping[str, Array]) -> Float[np.ndarray, " node"]:
         """Return the sum of the conductances of all resistors at every node [S]."""
@@ -242,8 +252,8 @@ class Circuit:
         return sum_at(total, self._parts(lambda group: group.currents(params, voltages)))
 
     def _parts(self, of: Callable[[Group], AtNodes]) -> AtNodes:
-        """Yield what a method of the groups yields, group after group."""
-        return itertools.chain.from_iterable(map(of, self.groups))
+        """Yield what a method of the conducting groups yields, group after group."""
+        return itertools.chain.from_iterable(map(of, self.conducting_groups))
 
     def injected_currents(
         self, currents: Float[Array, "batch output"]
@@ -329,7 +339,7 @@ def components(
     """
     skip = np.zeros(circuit.num_nodes, bool) if through_fixed else circuit.is_fixed
     edges: list[tuple[np.ndarray, np.ndarray]] = []
-    for group in circuit.groups:
+    for group in circuit.conducting_groups:
         layout = group.layout
         mask = None if conducting is None else conducting.get(group.name)
         if isinstance(layout, Product) and (mask is None or mask.all()):

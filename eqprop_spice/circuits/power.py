@@ -42,7 +42,7 @@ def absorbed_powers(
     xp = voltages.__array_namespace__()
     nothing = xp.zeros(voltages.shape[0])
     powers: dict[str, Array] = dict.fromkeys(CLASSES, nothing)
-    for group in circuit.groups:
+    for group in circuit.conducting_groups:
         kind = group.device.kind
         powers[kind] = powers[kind] + group.powers(params, voltages)
     leaving = circuit.leaving_currents(params, voltages)

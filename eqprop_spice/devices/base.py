@@ -20,6 +20,10 @@ class AbstractDevice:
     are written on the array namespace of their arguments, so that numpy (the ngspice engine's
     check, the general plan) and JAX (the layered plan) run the same code.
 
+    A device may hold charges, which follow from the drops as well, and have *states*: fields that
+    change in time at rates of their own. Neither has any part in an operating point: no current
+    flows through a capacitance there, and states stay as they are.
+
     A device with a SPICE model has a field `model`, the name of it.
     """
 
@@ -30,7 +34,10 @@ class AbstractDevice:
 
     @property
     def paths(self) -> tuple[tuple[int, int], ...]:
-        """Pairs of terminals that a direct current flows between; a gate is in none."""
+        """Pairs of terminals that a direct current flows between; a gate is in none.
+
+        A device with none carries no direct current at all.
+        """
         last = len(self.terminals) - 1
         return tuple((k, last) for k in range(last))
 
@@ -58,6 +65,8 @@ class AbstractDevice:
     def reciprocal(self) -> bool:
         """Whether its slopes are symmetric: its currents are then the gradient of a co-content.
 
+        Its capacitances are then symmetric too: what charges it is stored.
+
         Where a device is not, the circuit has no energy, and equilibrium propagation is biased.
         """
         return False
@@ -78,11 +87,38 @@ class AbstractDevice:
         raise NotImplementedError
 
     def charges(self, *drops: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], ...]:
-        """Return the charge on every terminal but the last [C], from the drops [V].
-
-        Operating points do not depend on it: no direct current flows through a capacitance.
-        """
+        """Return the charge on every terminal but the last [C], from the drops [V]."""
         return tuple(0.0 * drop for drop in drops)
+
+    def capacitances(
+        self, *drops: Float[Array, "*shape"]
+    ) -> tuple[tuple[Float[Array, "*shape"], ...], ...]:
+        """Return the derivative [F] of every charge (first index) by every drop (second)."""
+        return tuple(tuple(0.0 * drop for drop in drops) for _ in drops)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The fields that change in time; dimensionless, of order 1.
+
+        While they do, such a field has one number per sample and instance.
+        """
+        return ()
+
+    def rates(self, *drops: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], ...]:
+        """Return the rate of change of every state [1/s], from the drops [V] and the states."""
+        return ()
+
+    def rate_slopes(
+        self, *drops: Float[Array, "*shape"]
+    ) -> tuple[tuple[Float[Array, "*shape"], ...], ...]:
+        """Return the derivative of every rate by every drop [1/Vs] and then every state [1/s]."""
+        return ()
+
+    def state_slopes(
+        self, *drops: Float[Array, "*shape"]
+    ) -> tuple[tuple[Float[Array, "*shape"], ...], ...]:
+        """Return the derivative [A] of every current (first index) by every state (second)."""
+        return tuple(() for _ in drops)
 
     def limit_step(self, new: Sequence[Array], old: Sequence[Array]) -> tuple[Array, ...]:
         """Return the drops to linearize at next [V], where Newton asks for `new` after `old`."""
@@ -93,8 +129,12 @@ class AbstractDevice:
         return self
 
     def card(self, name: str, nodes: Sequence[str]) -> str:
-        """Return the SPICE card of one instance at the given nodes."""
+        """Return the SPICE card of one instance at the given nodes, its states as they are."""
         raise NotImplementedError
+
+    def moving_cards(self, name: str, nodes: Sequence[str]) -> list[str]:
+        """Return SPICE cards of one instance whose states move in a `.tran`."""
+        return [self.card(name, nodes)]
 
     def behavioral_cards(self, name: str, nodes: Sequence[str]) -> list[str] | None:
         """Return SPICE cards of behavioral sources with this law; None where nobody wrote them."""
@@ -142,3 +182,19 @@ class AbstractTwoTerminal(AbstractDevice):
     def slopes(self, *drops):
         """Return the one slope [S]."""
         return ((self.conductance(*drops),),)
+
+    def charge(self, voltage: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Return the charge on the first terminal, which the second lacks [C]."""
+        return 0.0 * voltage
+
+    def capacitance(self, voltage: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Return the small-signal capacitance, the derivative of the charge [F]."""
+        return 0.0 * voltage
+
+    def charges(self, *drops):
+        """Return the one charge [C]."""
+        return (self.charge(*drops),)
+
+    def capacitances(self, *drops):
+        """Return the one capacitance [F]."""
+        return ((self.capacitance(*drops),),)

@@ -39,7 +39,7 @@ def even_nodes(circuit: Circuit) -> Bool[np.ndarray, " free"]:
     while frontier.any():
         distance[frontier] = steps
         reached = np.zeros(circuit.num_nodes, bool)
-        for group in circuit.groups:
+        for group in circuit.conducting_groups:
             layout = group.layout
             if isinstance(layout, Product):
                 first, second = owner[layout.first], owner[layout.second]

@@ -58,7 +58,8 @@ def printed(value: float, digits: int) -> float:
 
 def model_cards(circuit: Circuit) -> list[str]:
     """Return the .model cards the circuit needs, each once."""
-    devices = itertools.chain.from_iterable(g.instances({}) for g in circuit.nonlinear_groups)
+    groups = (*circuit.nonlinear_groups, *circuit.blocking_groups)
+    devices = itertools.chain.from_iterable(g.instances({}) for g in groups)
     cards = dict.fromkeys(device.model_card() for device in devices)
     return [card for card in cards if card is not None]
 
@@ -74,7 +75,7 @@ def source_cards(
                 yield f"v{group.name}_{i} {name} 0 {number(voltages[node])}"
 
 
-def _instances(
+def instances(
     circuit: Circuit, group: Group, params: Mapping[str, Array]
 ) -> Iterator[tuple[str, list[str], AbstractDevice]]:
     """Yield name, nodes and device of every instance of a group."""
@@ -88,7 +89,14 @@ def _instances(
 def device_cards(circuit: Circuit, params: Mapping[str, Array], *, linear: bool) -> Iterator[str]:
     """Yield the resistors, or else the nonlinear devices, which have no parameters."""
     for group in circuit.linear_groups if linear else circuit.nonlinear_groups:
-        for name, nodes, device in _instances(circuit, group, params):
+        for name, nodes, device in instances(circuit, group, params):
+            yield device.card(name, nodes)
+
+
+def blocking_cards(circuit: Circuit) -> Iterator[str]:
+    """Yield the devices that no direct current flows through."""
+    for group in circuit.blocking_groups:
+        for name, nodes, device in instances(circuit, group, {}):
             yield device.card(name, nodes)
 
 
@@ -99,7 +107,7 @@ def behavioral_cards(circuit: Circuit) -> Iterator[str]:
         NetlistError: If there is no such source for a device.
     """
     for group in circuit.nonlinear_groups:
-        for name, nodes, device in _instances(circuit, group, {}):
+        for name, nodes, device in instances(circuit, group, {}):
             cards = device.behavioral_cards(name, nodes)
             if cards is None:
                 raise NetlistError(
@@ -178,6 +186,7 @@ def circuit_cards(
         *device_cards(circuit, params, linear=True),
         "* nonlinear devices",
         *nonlinear,
+        *blocking_cards(circuit),
         "* bidirectional amplifiers",
         *amplifier_cards(circuit),
         "* nudge",

@@ -280,7 +280,13 @@ def test_transistors_have_no_energy():
     # The exact gradient needs no energy: all that checks it agrees.
     for label, layers in found.agreement.items():
         assert max(c.relative_error for c in layers.values()) < 1e-4, label
-    assert found.budget.worst("not reciprocal") > 1e-2
+    bias = found.budget.shares["not reciprocal"]
+    assert max(bias.values()) > 1e-2
+    # It is said, with its size, however small.
+    (remark,) = (r for r in found.remarks if "no energy" in r)
+    assert "because of edge (Mosfet)" in remark
+    assert all(f"{name} {100 * share:.2g} %" in remark for name, share in bias.items())
+    assert found.to_dict()["without_energy"] == {"edge": "Mosfet"}
 
 
 def test_several_operating_points():

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from eqprop_spice.devices.bjt import Bipolar
+from eqprop_spice.devices.capacitor import Capacitor
+from eqprop_spice.devices.depletion import DepletionCapacitance
 from eqprop_spice.devices.diode import PRESETS
+from eqprop_spice.devices.memristor import Memristor
 from eqprop_spice.devices.mosfet import Mosfet
 from eqprop_spice.devices.resistor import FixedResistor
 from tests.contracts import check_device
@@ -12,7 +15,18 @@ from tests.contracts import check_device
 VOLTS = np.linspace(-0.45, 0.47, 12)
 
 
-@pytest.mark.parametrize("device", [PRESETS["kiraz"], PRESETS["d1n4148"], FixedResistor(1e-3)])
+@pytest.mark.parametrize(
+    "device",
+    [
+        PRESETS["kiraz"],
+        PRESETS["d1n4148"],
+        FixedResistor(1e-3),
+        Capacitor(1e-12),
+        DepletionCapacitance("layer", 1e-12, 0.8, 0.4),
+        Memristor(window=3, state=0.4),
+    ],
+    ids=lambda device: type(device).__name__,
+)
 def test_two_terminals(device):
     check_device(device, (VOLTS,))
 

@@ -69,12 +69,18 @@ class Structure:
 
     def split(self, branches: Float[np.ndarray, "batch branch"]) -> list[tuple[np.ndarray, ...]]:
         """Return a value per branch as those of each group, port by port."""
-        parts, start = [], 0
+        return [tuple(branches[:, port] for port in ports) for ports in self._ports]
+
+    @functools.cached_property
+    def _ports(self) -> list[tuple[slice, ...]]:
+        """Where the branches of every port of each group are."""
+        ports, start = [], 0
         for group in self.groups:
-            end = start + len(group.ports) * group.num_instances
-            parts.append(tuple(np.split(branches[:, start:end], len(group.ports), axis=1)))
-            start = end
-        return parts
+            count = group.num_instances
+            starts = start + count * np.arange(len(group.ports))
+            ports.append(tuple(slice(int(s), int(s) + count) for s in starts))
+            start += count * len(group.ports)
+        return ports
 
     def law(
         self, params: Mapping[str, np.ndarray], drops: Float[np.ndarray, "batch branch"]
@@ -86,6 +92,18 @@ class Structure:
             currents += map(np.asarray, law.currents(*ports))
             slopes += [np.asarray(slope) for row in law.slopes(*ports) for slope in row]
         return np.concatenate(currents, axis=1), np.concatenate(slopes, axis=1)
+
+    def limit(
+        self,
+        params: Mapping[str, np.ndarray],
+        new: Float[np.ndarray, "batch branch"],
+        old: Float[np.ndarray, "batch branch"],
+    ) -> Float[np.ndarray, "batch branch"]:
+        """Return the drops to linearize the branches at next [V]."""
+        limited = [np.zeros((len(new), 0))]
+        for group, *ports in zip(self.groups, self.split(new), self.split(old), strict=True):
+            limited += map(np.asarray, group.law(params).limit_step(*ports))
+        return np.concatenate(limited, axis=1)
 
     def changes(
         self, slopes: Float[np.ndarray, "batch slope"], drops: Float[np.ndarray, "batch branch"]
@@ -103,10 +121,18 @@ def _entries(rows, columns, values, shape) -> scipy.sparse.csr_array:
 
 
 @functools.lru_cache(maxsize=64)
-def structure_of(circuit: Circuit) -> Structure:
-    """Return the structure of a circuit's equations."""
+def structure_of(circuit: Circuit, *, moving: bool = False) -> Structure:
+    """Return the structure of a circuit's equations.
+
+    Args:
+        circuit: The circuit.
+        moving: Whether time passes: then devices that block direct currents are branches too, and
+            so are resistors with a state.
+    """
     selection, reflection = circuit.selection.matrix, circuit.reflection.matrix
     groups = circuit.nonlinear_groups
+    if moving:
+        groups = tuple(g for g in circuit.groups if not g.device.linear or g.device.states)
     ends = [port for group in groups for port in group.ports]
     first = np.concatenate([np.zeros(0, int), *(e[0] for e in ends)])
     second = np.concatenate([np.zeros(0, int), *(e[1] for e in ends)])
@@ -144,11 +170,24 @@ def structure_of(circuit: Circuit) -> Structure:
 
 
 def conductance_matrix(
-    circuit: Circuit, params: Mapping[str, np.ndarray], stiffness: float
+    circuit: Circuit,
+    params: Mapping[str, np.ndarray],
+    stiffness: float,
+    *,
+    moving: bool = False,
 ) -> scipy.sparse.csr_array:
-    """Return L: what the resistors, and springs across the outputs, stamp [S], `node node`."""
+    """Return L: what the resistors, and springs across the outputs, stamp [S], `node node`.
+
+    Args:
+        circuit: The circuit.
+        params: Conductances [S] by group name.
+        stiffness: Conductance across each output [S].
+        moving: Whether time passes: then resistors with a state are left out.
+    """
     first, second, values = [], [], []
     for group in circuit.linear_groups:
+        if moving and group.device.states:
+            continue
         one, two = group.layout.pairs()
         first.append(one)
         second.append(two)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 from jax.core import Tracer
 from jaxtyping import Bool, Float
 from threadpoolctl import threadpool_limits
@@ -51,7 +52,50 @@ STEPPING = (*(10.0**-k for k in range(2, 13)), 0.0)
 stepping."""
 
 
-class _Problem:
+class AbstractProblem:
+    """Kirchhoff's equations of a batch of samples, as `iterate` solves them.
+
+    Attributes:
+        structure: Their structure.
+        system: Their linear part.
+        params: Conductances [S] by group name.
+        right: Right-hand side [A], `batch free`.
+        offsets: w, what the sources add to the drops of the branches [V], `batch branch`.
+    """
+
+    structure: Structure
+    system: DenseSystem | SparseSystem
+    params: Mapping[str, np.ndarray]
+    right: np.ndarray
+    offsets: np.ndarray
+
+    def load(
+        self,
+        circuit: Circuit,
+        conductances: scipy.sparse.csr_array,
+        inputs: np.ndarray,
+        currents: np.ndarray,
+    ) -> None:
+        """Set the right-hand side and the offsets of given inputs [V] and output currents [A]."""
+        known = circuit.known_voltages(inputs)
+        leaving = (conductances @ known.T).T - circuit.injected_currents(currents)
+        self.right = np.asarray(-circuit.reflection.gather(leaving))
+        self.offsets = (self.structure.incidence.T @ known.T).T
+
+    def law(
+        self, drops: np.ndarray, samples: np.ndarray, extra: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return currents [A] and slopes [S] of the branches of some samples.
+
+        Args:
+            drops: Voltages of the branches [V], a row for each of the samples.
+            samples: Which samples these are.
+            extra: Conductance across every branch [S].
+        """
+        raise NotImplementedError
+
+
+class _Problem(AbstractProblem):
     """The equations of a batch of samples in one phase."""
 
     def __init__(
@@ -73,62 +117,58 @@ class _Problem:
             traced: Whether this runs in a callback of JAX.
         """
         currents, stiffness = load
-        self.structure = structure_of(circuit)
-        self.system = _system(circuit, params, stiffness, traced=traced)
-        known = circuit.known_voltages(inputs)
+        self.structure, self.params = structure_of(circuit), params
         conductances = conductance_matrix(circuit, params, stiffness)
-        leaving = (conductances @ known.T).T - circuit.injected_currents(currents)
-        self.right = -circuit.reflection.gather(leaving)
-        self.offsets = (self.structure.incidence.T @ known.T).T
-        self.params = params
+        self.system = system_of(self.structure, conductances, traced=traced)
+        self.load(circuit, conductances, inputs, currents)
 
-    def law(self, drops: np.ndarray, extra: float) -> tuple[np.ndarray, np.ndarray]:
+    def law(
+        self, drops: np.ndarray, samples: np.ndarray, extra: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return currents [A] and slopes [S], those of `extra` across every branch included."""
         currents, slopes = self.structure.law(self.params, drops)
         return currents + extra * drops, slopes + extra * self.structure.own
 
-    def limit(self, new: np.ndarray, old: np.ndarray) -> np.ndarray:
-        """Return the drops to linearize the branches at next [V]."""
-        structure = self.structure
-        limited = [np.zeros((len(new), 0))]
-        for group, *ports in zip(
-            structure.groups, structure.split(new), structure.split(old), strict=True
-        ):
-            limited += map(np.asarray, group.law(self.params).limit_step(*ports))
-        return np.concatenate(limited, axis=1)
 
-
-def _system(circuit: Circuit, params, stiffness: float, *, traced: bool):
-    """Return the system whose factorization is cheaper."""
-    structure = structure_of(circuit)
-    conductances = conductance_matrix(circuit, params, stiffness)
+def system_of(
+    structure: Structure, conductances: scipy.sparse.csr_array, *, traced: bool
+) -> DenseSystem | SparseSystem:
+    """Return the system whose factorization is cheaper, of L as it is in `equations`."""
     linear = (structure.reflection.T @ conductances @ structure.selection).tocsr()
     if len(structure.nonlinear) <= DENSE_LIMIT:
         return DenseSystem(structure, linear)
     return SparseSystem(structure, linear, traced=traced)
 
 
-def _iterate(
-    problem: _Problem,
+def iterate(
+    problem: AbstractProblem,
     start: np.ndarray,
     samples: np.ndarray,
     *,
     extra: float = 0.0,
     warm: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Run Newton on some samples: voltages of the kept nodes [V], arrivals, and steps taken."""
-    system = problem.system
-    right = system.reduce(np.asarray(problem.right[samples]))
+    """Run Newton on some samples: voltages of the kept nodes [V], arrivals, and steps taken.
+
+    Args:
+        problem: The equations.
+        start: Voltages of the kept nodes to start from [V].
+        samples: Which samples these are.
+        extra: Conductance across every branch [S].
+        warm: Whether the start is close enough to linearize the branches there.
+    """
+    system, structure, params = problem.system, problem.structure, problem.params
+    right = system.reduce(problem.right[samples])
     offsets = problem.offsets[samples]
     solution = start.copy()
     arrived = np.zeros(len(samples), bool)
     steps = np.zeros(len(samples), int)
     active = np.arange(len(samples))
     drops = system.drops(solution) + offsets
-    points = drops if warm else problem.limit(drops, np.zeros_like(drops))
+    points = drops if warm else structure.limit(params, drops, np.zeros_like(drops))
     for step in range(1, MAX_STEPS + 1):
-        current, slopes = problem.law(points, extra)
-        current = current + problem.structure.changes(slopes, drops - points)
+        current, slopes = problem.law(points, samples[active], extra)
+        current = current + structure.changes(slopes, drops - points)
         excess = system.apply(solution[active]) + system.collect(current) - right[active]
         solution[active] -= system.solve(slopes, excess)
         drops = system.drops(solution[active]) + offsets[active]
@@ -138,7 +178,7 @@ def _iterate(
         # The second step refines what the first, from nowhere, lost to rounding.
         going = (far | (step < 2)) & ~lost
         arrived[active[~far & ~lost & (step >= 2)]] = True
-        points = problem.limit(drops[going], points[going])
+        points = structure.limit(params, drops[going], points[going])
         drops, active = drops[going], active[going]
         if not len(active):
             break
@@ -152,12 +192,12 @@ def _solve(problem: _Problem, guess: np.ndarray | None) -> tuple[np.ndarray, np.
     start = np.zeros((batch, len(system.kept)))
     if guess is not None:
         start = np.where(np.isfinite(guess), guess, 0.0)[:, system.kept]
-    solution, arrived, steps = _iterate(problem, start, np.arange(batch), warm=guess is not None)
+    solution, arrived, steps = iterate(problem, start, np.arange(batch), warm=guess is not None)
     lost = np.flatnonzero(~arrived)
     if len(lost):
         kept = np.zeros((len(lost), len(system.kept)))
         for extra in STEPPING:
-            found, arrived, more = _iterate(problem, kept, lost, extra=extra, warm=True)
+            found, arrived, more = iterate(problem, kept, lost, extra=extra, warm=True)
             kept = np.where(arrived[:, None], found, kept)
             steps[lost] += more
         solution[lost] = np.where(arrived[:, None], found, np.nan)
@@ -311,7 +351,8 @@ class GeneralPlan(AbstractPlan):
 
         def solve(params, voltages, right, *, traced: bool):
             structure = structure_of(self.circuit)
-            system = _system(self.circuit, params, 0.0, traced=traced)
+            conductances = conductance_matrix(self.circuit, params, 0.0)
+            system = system_of(structure, conductances, traced=traced)
             slopes = _slopes(structure, params, voltages)
             injected = np.asarray(self.circuit.injected_currents(right))[:, self.circuit.free_nodes]
             reduced = system.reduce(injected, transposed=transposed)

@@ -289,9 +289,7 @@ def _diode_slots(
     """Return the diodes of each layer: per group, direction and repeat, at most one per node."""
     constants = _constant_voltages(circuit)
     slots: list[list[DiodeSlot]] = [[] for _ in sets]
-    for group in circuit.groups:
-        if group.device.linear:
-            continue
+    for group in circuit.nonlinear_groups:
         device = group.device
         if not isinstance(device, Diode):
             raise _NotAChainError

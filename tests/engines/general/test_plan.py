@@ -11,7 +11,7 @@ from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.diode import PRESETS, Shockley
 from eqprop_spice.devices.resistor import Resistor
-from eqprop_spice.engines.general.equations import DenseSystem, structure_of
+from eqprop_spice.engines.general.equations import DenseSystem, conductance_matrix, structure_of
 from eqprop_spice.engines.general.plan import GeneralPlan
 from eqprop_spice.engines.native import Native, plan_for
 from eqprop_spice.engines.ngspice.engine import NgSpice
@@ -294,7 +294,8 @@ def test_linear_nodes_are_eliminated():
     assert 0 < len(structure.nonlinear) < len(circuit.free_nodes)
     matrix = structure.reflection.T @ np.eye(circuit.num_nodes) @ structure.selection
     assert matrix.shape == (50, 50)
-    system = general._system(circuit, draw(circuit, 0), 0.0, traced=False)
+    conductances = conductance_matrix(circuit, draw(circuit, 0), 0.0)
+    system = general.system_of(structure, conductances, traced=False)
     assert isinstance(system, DenseSystem)
     assert np.array_equal(system.kept, structure.nonlinear)
 
