@@ -116,3 +116,26 @@ def test_compiled_programs_go_with_their_plan():
     plan_for.cache_clear()
     gc.collect()
     assert plan() is None
+
+
+def program_length(experiment: Experiment) -> int:
+    """Return the number of operations that are compiled for one update."""
+    trainer, batch = experiment.trainer, experiment.table.training.batch_size
+    state = trainer.init(experiment.initial_params())
+    inputs, targets = experiment.data.train_inputs[:batch], experiment.data.train_targets[:batch]
+    update: Any = trainer.update
+    traced = update.step.trace(
+        state.params, state.optimizer_state, state.carry, inputs, targets, 1e-3, None
+    )
+    return traced.lower().as_text().count("\n")
+
+
+def test_what_is_compiled_does_not_grow_with_widths_batches_or_devices():
+    """Nor with values per device; only with the number of layers."""
+    spread = "nonidealities=[{kind='diode_spread.SaturationSpread',deviation=0.1}]"
+    length = program_length(iris())
+    assert program_length(iris("circuit.layers.0.num_outputs=100")) == length
+    assert program_length(iris("training.batch_size=75")) == length
+    spread_length = program_length(iris(spread))
+    assert program_length(iris(spread, "circuit.layers.0.num_outputs=100")) == spread_length
+    assert spread_length <= 1.5 * length
