@@ -36,12 +36,14 @@ def say(text: str, where: Console = console) -> None:
 
 
 def show_remarks() -> None:
-    """Show every remark of the package as one line among the errors."""
-    others = warnings.showwarning
+    """Show every remark of the package as one line among the errors, each once."""
+    others, shown = warnings.showwarning, set()
 
     def show(message, category, *place, **more) -> None:
         if issubclass(category, Remark):
-            say(f"remark: {message}", errors)
+            if str(message) not in shown:
+                say(f"remark: {message}", errors)
+            shown.add(str(message))
         else:
             others(message, category, *place, **more)
 
