@@ -71,21 +71,7 @@ def objective(
     strengths = [*(0.5 * (1.0 + u) * beta for u in places.tolist()), beta]
     phases = [Free(), *(Spring(strength, targets) for strength in strengths)]
     points = substrate.settle(params, inputs, phases, key=key)
-    free, *path, end = (mean_loss(substrate, p.state, targets, cost) for p in points)
-    return Objective(beta, float(0.5 * weights @ np.array(path)), free, end)
-
-
-def mean_loss(
-    substrate: AbstractSubstrate,
-    state: Any,
-    targets: Float[Array, "batch output"],
-    cost: AbstractCost,
-) -> float:
-    r"""Return the mean over samples of $\langle C(o)\rangle$: not the cost of the mean outputs."""
-    outputs = np.asarray(substrate.output_draws(state))
-    wanted = np.broadcast_to(np.asarray(targets)[:, None], outputs.shape)
-    costs = cost.value(
-        outputs.reshape(-1, outputs.shape[-1]), wanted.reshape(-1, outputs.shape[-1])
+    free, *path, end = (
+        float(np.asarray(substrate.expected_cost(p.state, cost, targets)).mean()) for p in points
     )
-    weights = np.asarray(state.weights)
-    return float((weights * np.asarray(costs).reshape(weights.shape)).sum(1).mean())
+    return Objective(beta, float(0.5 * weights @ np.array(path)), free, end)

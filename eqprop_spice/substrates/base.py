@@ -321,8 +321,10 @@ class AbstractSubstrate:
 
     # What only some systems can do.
 
-    def output_draws(self, state: Any) -> Float[Array, "batch draw output"]:
-        """Return the outputs of every draw of a state; ability "sampling"."""
+    def expected_cost(
+        self, state: Any, cost: AbstractCost, targets: Float[Array, "batch output"]
+    ) -> Float[Array, " batch"]:
+        r"""Return $\langle C(o)\rangle$, not the cost of the mean outputs; ability "sampling"."""
         raise NotImplementedError
 
     def mean_cost_slope(
@@ -347,6 +349,15 @@ class AbstractSubstrate:
     def complaint(self, figures: dict[str, float]) -> str | None:
         """Return what is wrong with a state by its `diagnostics`; None if nothing is."""
         return None
+
+    def inside(self, state: Any) -> Bool[Array, " batch"]:
+        """Return which states are within the bounds of the system; it has none by default."""
+        leaf = jax.tree.leaves(state)[0]
+        return jnp.ones(len(leaf), bool)
+
+    def moving(self, state: Any) -> Any:
+        """Return which parts of a state may move, a tree like it; all by default."""
+        return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), state)
 
     def uniqueness(self, params: Params, inputs: Float[Array, "batch ..."]) -> Uniqueness | None:
         """Return whether samples can settle in several states, searched where they can.

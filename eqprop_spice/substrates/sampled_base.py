@@ -143,13 +143,20 @@ class AbstractSampled(AbstractSubstrate):
         samples: Bool[Array, " batch"],
     ) -> dict[str, Array]:
         r"""Return the mean over samples of $-\mathrm{Cov}[C(o), \partial_\theta E]/T$."""
-        outputs = self.output_draws(state)
-        wanted = jnp.broadcast_to(jnp.asarray(targets)[:, None], outputs.shape)
-        flat = (array.reshape(-1, array.shape[-1]) for array in (outputs, wanted))
-        costs = cost.value(*flat).reshape(outputs.shape[:2])
+        costs = self._costs(state, cost, targets)
         weights = covariance_weights(state, costs, counted=self.counted)
         slopes = self.energy_gradient(params, inputs, state.reweighted(weights), samples)
         return {name: slope / -self.temperature for name, slope in slopes.items()}
+
+    def expected_cost(self, state: Draws, cost: AbstractCost, targets) -> Float[Array, " batch"]:
+        """Return the mean cost over draws."""
+        return state.mean(self._costs(state, cost, targets))
+
+    def _costs(self, state: Draws, cost: AbstractCost, targets) -> Float[Array, "batch draw"]:
+        outputs = self.output_draws(state)
+        wanted = jnp.broadcast_to(jnp.asarray(targets)[:, None], outputs.shape)
+        flat = (array.reshape(-1, array.shape[-1]) for array in (outputs, wanted))
+        return cost.value(*flat).reshape(outputs.shape[:2])
 
     def diagnostics(self, state: Draws) -> dict[str, float]:
         """Return how well the outputs of chains mix; nothing where there are no chains."""
