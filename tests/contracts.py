@@ -18,6 +18,7 @@ from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.phases import Force, Free, Hold, Spring
 from eqprop_spice.rules.adjoint import Adjoint
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
+from eqprop_spice.rules.path_integral import PathIntegral
 from eqprop_spice.rules.small_signal import SmallSignal
 from eqprop_spice.substrates.base import ABILITIES, AbstractSubstrate
 from tests.references import central_difference
@@ -98,9 +99,14 @@ def check_substrate(
             rule = EquilibriumPropagation("centered", NUDGE * stiffness, nudge)
             estimate = rule(substrate, params, inputs, targets, cost)
             assert np.asarray(estimate.converged).all()
+            expected = exact
+            if nudge == "live" and "sampling" in substrate.abilities:
+                # A spring pulls at every draw: it descends the mean cost, not that of the mean.
+                expected = PathIntegral(0.0)(substrate, params, inputs, targets, cost).gradient
             for name in params:
-                assert relative(estimate.gradient[name], exact[name]) < SECOND_ORDER, (nudge, name)
-    if {"force", "spring"} <= substrate.abilities:
+                found = estimate.gradient[name]
+                assert relative(found, expected[name]) < SECOND_ORDER, (nudge, name)
+    if {"force", "spring"} <= substrate.abilities and "sampling" not in substrate.abilities:
         # A spring is a force that gives way: at the outputs it settles with, both are the same.
         spring = Spring(0.1 * stiffness, targets)
         sprung = substrate.settle(params, inputs, [Free(), spring])[1]

@@ -19,6 +19,7 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.devices.diode import PRESETS, Shockley
 from eqprop_spice.devices.ideal import Diode, Ideal
 from eqprop_spice.errors import ConfigError
+from eqprop_spice.substrates.base import AbstractSubstrate
 
 IDEAL = "ideal"
 """Name of the ideal diode beside the presets."""
@@ -252,6 +253,18 @@ def _diode(value: Any) -> Any:
     return value
 
 
+def _substrate(value: Any) -> Any:
+    """Accept the table of a system that another one is made of."""
+    if not isinstance(value, dict):
+        return value
+    try:
+        return build("substrates", value)
+    except ValidationError as error:
+        model = arguments_model(resolve("substrates", value["kind"]))
+        location, sentence = complaint(error, model)
+        raise ValueError(f"{'.'.join(map(str, location))}: {sentence}") from error
+
+
 def arguments_model(cls: type) -> type[BaseModel]:
     """Return a pydantic model of a component's fields: strict, unknown keys refused."""
     hints = typing.get_type_hints(cls, include_extras=True)
@@ -261,6 +274,8 @@ def arguments_model(cls: type) -> type[BaseModel]:
         if hint == float | Array:
             # Given as a number; an array only takes its place while JAX traces.
             hint = float
+        if hint == AbstractSubstrate:
+            hint = Annotated[AbstractSubstrate, BeforeValidator(_substrate)]
         if hint == Diode:
             hint = Annotated[Diode, BeforeValidator(_diode)]
         default: Any = field.default

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
+from eqprop_spice.costs.base import AbstractCost
 from eqprop_spice.engines.uniqueness import Uniqueness
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.phases import AbstractNudge, AbstractPhase
@@ -111,6 +112,11 @@ class AbstractSubstrate:
     @property
     def random(self) -> bool:
         """Whether states are random, so that `settle` needs a key."""
+        return False
+
+    @property
+    def random_tests(self) -> bool:
+        """Whether tests of what was learned need a key as well; else they are without noise."""
         return False
 
     @property
@@ -314,6 +320,44 @@ class AbstractSubstrate:
         return implicit.cost_gradient(self, params, inputs, state, output_gradient, samples)
 
     # What only some systems can do.
+
+    def expected_cost(
+        self, state: Any, cost: AbstractCost, targets: Float[Array, "batch output"]
+    ) -> Float[Array, " batch"]:
+        r"""Return $\langle C(o)\rangle$, not the cost of the mean outputs; ability "sampling"."""
+        raise NotImplementedError
+
+    def mean_cost_slope(
+        self,
+        params: Params,
+        inputs: Float[Array, "batch ..."],
+        state: Any,
+        cost: AbstractCost,
+        targets: Float[Array, "batch output"],
+        samples: Bool[Array, " batch"],
+    ) -> dict[str, Array]:
+        r"""Return the mean over samples of $d\langle C(o)\rangle/d\theta$ from fluctuations alone.
+
+        The phase is held as it is; ability "sampling".
+        """
+        raise NotImplementedError
+
+    def diagnostics(self, state: Any) -> dict[str, float]:
+        """Return figures of a settled state for the history, such as how well chains mix."""
+        return {}
+
+    def complaint(self, figures: dict[str, float]) -> str | None:
+        """Return what is wrong with a state by its `diagnostics`; None if nothing is."""
+        return None
+
+    def inside(self, state: Any) -> Bool[Array, " batch"]:
+        """Return which states are within the bounds of the system; it has none by default."""
+        leaf = jax.tree.leaves(state)[0]
+        return jnp.ones(len(leaf), bool)
+
+    def moving(self, state: Any) -> Any:
+        """Return which parts of a state may move, a tree like it; all by default."""
+        return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), state)
 
     def uniqueness(self, params: Params, inputs: Float[Array, "batch ..."]) -> Uniqueness | None:
         """Return whether samples can settle in several states, searched where they can.

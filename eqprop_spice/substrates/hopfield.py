@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.errors import ConfigError
@@ -139,6 +139,14 @@ class Hopfield(AbstractSubstrate):
     def outputs(self, state: State) -> Float[Array, "batch output"]:
         """Return the last layer."""
         return state[-1]
+
+    def inside(self, state: State) -> Bool[Array, " batch"]:
+        """Return which states are within the bounds of every layer."""
+        good = jnp.ones(len(state[-1]), bool)
+        for values, (low, high) in zip(state, self.graph.bounds, strict=True):
+            within = (values >= low) & (values <= high)
+            good = good & within.reshape(len(values), -1).all(axis=1)
+        return good
 
     def settle(self, params, inputs, phases, *, start=None, key=None) -> list[Settled]:
         """Return where every sample settles in every phase; see `AbstractSubstrate`.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.datasets.base import Data
-from eqprop_spice.errors import ConvergenceError
+from eqprop_spice.errors import ConvergenceError, Remark
 from eqprop_spice.phases import Free
 from eqprop_spice.settled import AnySettled
 from eqprop_spice.training.tally import Tally, tally
@@ -20,6 +21,9 @@ from eqprop_spice.training.update import Update
 
 SAMPLES_PER_CALL = 2048
 """Samples of the minibatches that one call of a compiled program visits; calls are not free."""
+
+DIAGNOSED, TESTED = 2**31 - 1, 2**31 - 2
+"""In place of the number of a minibatch, and of an epoch: keys that no update takes."""
 
 EVALUATION_BATCH = 1000
 """Samples settled at a time for testing; bounds memory."""
@@ -139,7 +143,21 @@ class Trainer:
                 data=self.data,
                 cost=self.update.cost,
             )
-        return dataclasses.replace(after, epoch=state.epoch + 1), total.figures(self.data)
+        figures = total.figures(self.data) | self._diagnostics(after)
+        return dataclasses.replace(after, epoch=state.epoch + 1), figures
+
+    def _diagnostics(self, state: TrainingState) -> dict[str, float]:
+        """Return what the system says of its states, and warn of what is wrong with them."""
+        substrate = self.update.substrate
+        if not (substrate.random and "sampling" in substrate.abilities):
+            return {}
+        inputs = self.data.train_inputs[: self._full_size]
+        point = self.update.free(state.params, inputs, self.key(state.epoch, DIAGNOSED))
+        figures = substrate.diagnostics(point.state)
+        complaint = substrate.complaint(figures)
+        if complaint is not None:
+            warnings.warn(f"Epoch {state.epoch + 1}: {complaint}", Remark, stacklevel=2)
+        return figures
 
     @functools.cached_property
     def _batches_per_call(self) -> int:
@@ -233,7 +251,8 @@ class Trainer:
         """Yield the free operating points of a part of the samples after the other."""
         for start in range(0, len(inputs), EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
-            yield part, self.update.free(params, inputs[part])
+            key = self.key(TESTED, start) if self.update.substrate.random_tests else None
+            yield part, self.update.free(params, inputs[part], key)
 
     def evaluate(self, params: Mapping[str, Array], *, test: bool) -> dict[str, float]:
         """Return loss, accuracy and largest error of the training or the test samples."""

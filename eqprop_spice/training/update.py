@@ -99,8 +99,8 @@ class Update:
     def free(self):
         """Where some samples settle freely, compiled where the substrate allows it."""
 
-        def free(params: Mapping[str, Array], inputs: Array):
-            return self.substrate.settle(params, inputs, [Free()])[0]
+        def free(params: Mapping[str, Array], inputs: Array, key: Any = None):
+            return self.substrate.settle(params, inputs, [Free()], key=key)[0]
 
         return jax.jit(free) if self.substrate.traceable else free
 

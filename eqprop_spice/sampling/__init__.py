@@ -1,0 +1,1 @@
+"""What systems whose states are samples are made of: random numbers, chains, sums, diagnostics."""
