@@ -14,19 +14,30 @@ class Uniform(AbstractInitializer):
     Attributes:
         lower: Smallest conductance [S], above zero.
         upper: Largest conductance [S].
+        groups: Smallest and largest value of groups by name, instead.
     """
 
     lower: float = 1e-4
     upper: float = 1e-1
+    groups: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse bounds that are not an interval of positive conductances."""
-        if not 0 < self.lower <= self.upper < math.inf:
-            raise ConfigError(
-                f"Uniform has bounds {self.lower} S and {self.upper} S; they must be positive, "
-                "finite and in ascending order."
-            )
+        for lower, upper in ((self.lower, self.upper), *self.groups.values()):
+            if not 0 < lower <= upper < math.inf:
+                raise ConfigError(
+                    f"Uniform has bounds {lower} S and {upper} S; they must be positive, finite "
+                    "and in ascending order."
+                )
 
     def __call__(self, shapes, rng):
         """Return the drawn conductances."""
-        return {name: rng.uniform(self.lower, self.upper, shape) for name, shape in shapes.items()}
+        bounds = {name: self.groups.get(name, (self.lower, self.upper)) for name in shapes}
+        return {name: rng.uniform(*bounds[name], shape) for name, shape in shapes.items()}
+
+    def check_shapes(self, shapes) -> None:
+        """Refuse bounds of a group that is not there."""
+        if unknown := sorted(set(self.groups) - set(shapes)):
+            raise ConfigError(
+                f"groups names '{unknown[0]}', but the groups are {', '.join(sorted(shapes))}."
+            )
