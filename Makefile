@@ -25,6 +25,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 $(VENV)/.installed: pyproject.toml | system
+	@echo "installing eqprop_spice and what it needs into $(VENV); the first time takes a minute or two"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	touch $@

@@ -1,4 +1,4 @@
-"""The command line: train, sweep, compare, netlist, import, show, verify, audit, doctor."""
+"""The command line: new, list, train, sweep, compare, netlist, import, runs, show, verify, ..."""
 
 import dataclasses
 import errno
@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from eqprop_spice import __version__
 from eqprop_spice.console import (
     RunReporter,
     SweepReporter,
@@ -22,6 +23,7 @@ from eqprop_spice.console import (
     print_import,
     print_rates,
     print_results,
+    print_rows,
     say,
     show_remarks,
 )
@@ -33,21 +35,91 @@ if TYPE_CHECKING:
     from eqprop_spice.sweeps.store import Store
 
 app = typer.Typer(
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Simulate and train analog circuits in ngspice.",
 )
-FileArgument = Annotated[Path, typer.Argument(help="An experiment's TOML file.")]
+FILE = "An experiment's TOML file, or the name of one that comes along, such as xor."
+FileArgument = Annotated[Path, typer.Argument(help=FILE)]
 SetOption = Annotated[
     list[str], typer.Option("--set", help="Override a key: training.epochs=10. Repeatable.")
 ]
 
 
+def _show_version(wanted: bool) -> bool:
+    if wanted:
+        print(f"eqprop_spice {__version__}")
+        raise typer.Exit()
+    return wanted
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Simulate and train analog circuits in ngspice."""
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the experiment; NAME.toml is written.")],
+    source: Annotated[
+        str, typer.Option("--from", help="An experiment that comes along; see list.")
+    ] = "xor",
+) -> None:
+    """Write an experiment to change: a copy of one that comes along."""
+    from eqprop_spice.experiment.shipped import copied
+
+    text, path = copied(name, source), Path(f"{name}.toml")
+    try:
+        with path.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(f"{path} exists already. Choose another name, or remove it.") from None
+    say(f"{path}: train it with `eqprop-spice train {path}`")
+
+
+@app.command("list")
+def list_shipped() -> None:
+    """List the experiments that come along, with what to expect of them and how long they take."""
+    from eqprop_spice.experiment.shipped import shipped
+
+    rows = [
+        {
+            "experiment": one.name,
+            "command": one.command,
+            "expected": one.result or one.description,
+            "time": one.runtime,
+        }
+        for one in shipped()
+    ]
+    print_rows(rows)
+
+
+@app.command("runs")
+def list_runs(
+    folder: Annotated[Path, typer.Argument(help="The folder that holds them.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+) -> None:
+    """List the run folders in a folder, with their figures."""
+    from eqprop_spice.results.catalog import runs
+
+    rows = [{**row, "run": str(row["run"])} for row in runs(folder)]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        print_rows(rows)
+    else:
+        say(f"{folder} holds no run folder. `eqprop-spice train` makes one.")
+
+
 @app.command()
 def train(
-    file: Annotated[Path | None, typer.Argument(help="An experiment's TOML file.")] = None,
+    file: Annotated[Path | None, typer.Argument(help=FILE)] = None,
     assignments: SetOption = [],  # noqa: B006 (typer reads the default, nobody changes it)
     seed: Annotated[int | None, typer.Option(help="Seed; overrides the file's.")] = None,
     out: Annotated[Path | None, typer.Option(help="New folder for the run.")] = None,
@@ -184,6 +256,44 @@ def show(
 
 
 @app.command()
+def schematic(
+    file: Annotated[Path, typer.Argument(help="An experiment's TOML file, or a run folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; its name ends with .svg or .png.")
+    ] = None,
+) -> None:
+    """Draw the circuit: trained conductances as line width, of large layers the first and last."""
+    from eqprop_spice.experiment.experiment import Experiment
+    from eqprop_spice.results.run import Run
+    from eqprop_spice.results.schematic import schematic as draw
+
+    if file.is_dir():
+        run = Run.open(file)
+        experiment, params = run.experiment, run.params
+    else:
+        experiment = Experiment.load(file)
+        params = experiment.initial_params()
+    name = experiment.table.name
+    path = out or (file / "schematic.svg" if file.is_dir() else Path(f"{name}.svg"))
+    form = path.suffix[1:]
+    if form not in ("svg", "png"):
+        raise ConfigError(f"--out is {path}; its name must end with .svg or .png.")
+    write_named(path, draw(experiment.circuit, params, title=name, form=form))
+    say(str(path))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+) -> None:
+    """Write report.html into a run folder: one file with all that the run shows, no network."""
+    from eqprop_spice.results.report import write_report
+    from eqprop_spice.results.run import Run
+
+    say(str(write_report(Run.open(folder))))
+
+
+@app.command()
 def verify(
     folder: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
     samples: Annotated[int, typer.Option(help="How many samples to simulate.")] = 100,
@@ -275,7 +385,7 @@ def _compute(
 
 @app.command()
 def compare(
-    file: Annotated[Path | None, typer.Argument(help="An experiment's TOML file.")] = None,
+    file: Annotated[Path | None, typer.Argument(help=FILE)] = None,
     rules: Annotated[
         str | None, typer.Option(help="Names with commas, such as bp,c_ep; or all.")
     ] = None,
@@ -334,39 +444,23 @@ def audit(
 
     The exit status is 0 for the verdict OK and 1 for any other.
     """
-    from eqprop_spice.audit.case import Case, open_audited
+    from eqprop_spice.audit.case import open_audited
+    from eqprop_spice.audit.check import check_gradient
     from eqprop_spice.audit.figures import save_figures
-    from eqprop_spice.audit.report import OK
-    from eqprop_spice.audit.report import audit as audit_case
-    from eqprop_spice.audit.system import audit_system
+    from eqprop_spice.audit.report import OK, Audit
 
     experiment, params = open_audited(file, assignments)
-    if experiment.table.circuit is None:
-        figures = None
-        found = audit_system(
-            experiment,
-            params=params,
-            num_samples=samples,
-            num_parameters=conductances,
-            seed=seed,
-        )
-    else:
-        case = Case.from_experiment(
-            experiment,
-            params=params,
-            num_samples=samples,
-            num_conductances=conductances,
-            seed=seed,
-        )
-        found = figures = audit_case(case)
+    found = check_gradient(
+        experiment, params=params, num_samples=samples, num_parameters=conductances, seed=seed
+    )
     shown = found.to_dict()
     report = json.dumps(shown, indent=2)
     name = experiment.table.name
     folder = out or (file / "audit" if file.is_dir() else Path("audits") / name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     write_inside(folder.parent, f"{folder.name}/report.json", f"{report}\n".encode())
-    if figures is not None:
-        save_figures(figures, folder)
+    if isinstance(found, Audit):
+        save_figures(found, folder)
     if as_json:
         print(report)
     else:

@@ -1,8 +1,7 @@
 """What the command line shows: progress of runs and sweeps, results and reports."""
 
-import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -50,13 +49,20 @@ def show_remarks() -> None:
     warnings.showwarning = show
 
 
-def _decibels(loss: float) -> float:
-    return 10.0 * math.log10(loss) if loss > 0 else -math.inf
+RESULT_UNITS = {
+    "loss": "V^2",
+    "test_loss": "V^2",
+    "max_error": "V",
+    "largest_difference": "V",
+    "seconds": "s",
+    "samples_per_second": "1/s",
+}
+"""Units of the figures of a run."""
 
 
 def _described(figures: dict[str, float]) -> str:
     """Return an epoch's figures as a line."""
-    parts = [f"loss {_decibels(figures['loss']):7.2f} dB"]
+    parts = [f"loss {figures['loss']:9.3g} V^2"]
     if "accuracy" in figures:
         parts.append(f"accuracy {100 * figures['accuracy']:5.1f} %")
     if "test_accuracy" in figures:
@@ -139,12 +145,32 @@ class SweepReporter:
         self._shown = done
 
 
+def with_unit(name: str, value: Any) -> str:
+    """Return a figure as a reader wants it: shares in percent, others with their unit."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, float):
+        return printable(str(value))
+    if name.endswith("accuracy"):
+        return f"{100 * value:.4g} %"
+    return f"{value:.6g} {RESULT_UNITS.get(name, '')}".rstrip()
+
+
 def print_results(results: dict[str, Any]) -> None:
     """Print figures by name."""
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in results.items():
-        shown = f"{value:.6g}" if isinstance(value, float) else str(value)
-        table.add_row(printable(name), printable(shown))
+        table.add_row(printable(name), with_unit(name, value))
+    console.print(table)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a row for each of several things, under the names that any of them has."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(*names, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        # Names of files may look like markup.
+        table.add_row(*(Text(with_unit(name, row.get(name))) for name in names))
     console.print(table)
 
 

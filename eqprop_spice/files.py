@@ -15,9 +15,10 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from eqprop_spice.errors import ConfigError
@@ -129,8 +130,10 @@ def read_bounded(path: Path, *, limit: int) -> bytes:
         os.close(descriptor)
 
 
-def new_folder(path: Path, experiment: bytes) -> bool:
-    """Make a folder that holds `experiment.toml`, complete from the start.
+def new_folder(
+    path: Path, experiment: bytes, others: Mapping[str, bytes] = MappingProxyType({})
+) -> bool:
+    """Make a folder that holds `experiment.toml` and other files by name, complete at once.
 
     The folder is filled under another name and then renamed: one of that name that another process
     made meanwhile holds an experiment too, and the kernel replaces only empty folders.
@@ -144,7 +147,8 @@ def new_folder(path: Path, experiment: bytes) -> bool:
     unfinished = path.with_name(unused_name())
     unfinished.mkdir()
     try:
-        write_atomically(unfinished / "experiment.toml", experiment)
+        for name, content in {**others, "experiment.toml": experiment}.items():
+            write_atomically(unfinished / name, content)
         os.rename(unfinished, path)
     except BaseException as error:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -154,10 +158,12 @@ def new_folder(path: Path, experiment: bytes) -> bool:
     return True
 
 
-def numbered_folder(stem: Path, experiment: bytes) -> Path:
+def numbered_folder(
+    stem: Path, experiment: bytes, others: Mapping[str, bytes] = MappingProxyType({})
+) -> Path:
     """Make a folder as `new_folder` does under the first free name of stem_001, stem_002, ..."""
     names = (stem.with_name(f"{stem.name}_{number:03d}") for number in itertools.count(1))
-    return next(path for path in names if new_folder(path, experiment))
+    return next(path for path in names if new_folder(path, experiment, others))
 
 
 @contextmanager

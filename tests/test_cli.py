@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from eqprop_spice.cli import app
-from eqprop_spice.console import print_results, say
+from eqprop_spice.cli import app, main
+from eqprop_spice.console import print_results, say, with_unit
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
+from eqprop_spice.results.catalog import runs
 from eqprop_spice.results.run import Run, train
 
 pytestmark = pytest.mark.ngspice
@@ -71,7 +72,7 @@ def test_train_prints_plain_lines(tmp_path):
     assert len(reported) <= 20
     for line in reported:
         assert re.fullmatch(
-            r"epoch \d+/45  loss +-?[\d.]+ dB  accuracy +[\d.]+ %  [\d,]+ samples/s", line
+            r"epoch \d+/45  loss +[\d.e-]+ V\^2  accuracy +[\d.]+ %  [\d,]+ samples/s", line
         )
     assert reported[0].startswith("epoch 1/45")
     assert reported[-1].startswith("epoch 45/45")
@@ -104,7 +105,7 @@ def test_train_draws_a_live_bar_on_a_terminal(tmp_path):
     text = screen.decode("utf-8", "replace")
     assert ESCAPE in text
     assert re.search(r"epoch \d+/40", text)
-    for word in ("loss", "dB", "accuracy", "samples/s", "━"):
+    for word in ("loss", "V^2", "accuracy", "samples/s", "━"):
         assert word in text
     assert re.search(r"\d:\d\d:\d\d", text)  # the time left
 
@@ -355,3 +356,33 @@ def test_audit_opens_circuits_without_weights(tmp_path):
 def test_audit_refuses_nothing_to_vary():
     with pytest.raises(ConfigError, match="--samples is 0"):
         invoke("audit", XOR, "--samples", "0")
+
+
+def test_a_new_experiment_a_list_and_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["new", "mine"], ["list"], ["runs"], ["--version"], ["-h"]):
+        monkeypatch.setattr("sys.argv", ["eqprop-spice", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code, arguments
+    shown = capsys.readouterr().out
+    for words in ("mine.toml", "every seed", "holds no run folder", "eqprop_spice 0", "Usage"):
+        assert words in shown
+    monkeypatch.setattr("sys.argv", ["eqprop-spice", "new", "mine"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_runs_are_listed_with_figures_and_units(tmp_path):
+    for name, results in (("a", '{"loss": 0.5, "test_accuracy": 0.75}'), ("b", None), ("c", "[")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "experiment.toml").write_text('name = "xor"\n')
+        if results:
+            (tmp_path / name / "results.json").write_text(results)
+    found = list(runs(tmp_path))
+    assert [row["state"] for row in found] == ["finished", "not finished", "damaged"]
+    assert with_unit("loss", found[0]["loss"]) == "0.5 V^2"
+    assert with_unit("test_accuracy", found[0]["test_accuracy"]) == "75 %"
+    assert with_unit("learned", None) == "-"

@@ -66,21 +66,40 @@ def gradient_figure(found: Audit) -> Figure:
                 color=color,
                 label=f"{label}, cosine {found.comparisons[label][layer].cosine:.3g}",
             )
+        _square(ax)
         ax.set(title=layer, xlabel=r"exact $dC/dg$, relative to its largest")
         ax.legend(fontsize="x-small")
         ax.grid(alpha=0.3)
     figure.axes[0].set_ylabel("estimate, same scale")
+    figure.suptitle(found.case.name, fontsize="medium")
     return figure
+
+
+def _square(ax: Axes) -> None:
+    """Give both axes one range and one scale, so that the diagonal is what has to be met."""
+    low = min(ax.get_xlim()[0], ax.get_ylim()[0])
+    high = max(ax.get_xlim()[1], ax.get_ylim()[1])
+    ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
 
 
 def bias_figure(found: Audit) -> Figure:
     """Draw the error of the EP variants against beta on log axes; dotted, the solver's noise."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     ax = figure.subplots()
-    for (label, curve), marker in zip(found.scans.items(), "o^s", strict=True):
+    # P-EP and N-EP often have the same error: the first is drawn wide, below the second.
+    looks = zip("o^s", (9, 4, 4), (4.0, 1.2, 1.2), (0.45, 1.0, 1.0), strict=True)
+    for (label, curve), (marker, size, width, alpha) in zip(
+        found.scans.items(), looks, strict=True
+    ):
         slope = "" if curve.slope is None else f", slope {curve.slope:.2f}"
         (line,) = ax.loglog(
-            curve.betas, curve.errors, marker=marker, markersize=4, label=f"{label}{slope}"
+            curve.betas,
+            curve.errors,
+            marker=marker,
+            markersize=size,
+            linewidth=width,
+            alpha=alpha,
+            label=f"{label}{slope}",
         )
         if curve.noise is not None:
             floor = curve.noise / curve.betas
@@ -124,7 +143,7 @@ def budget_figure(found: Audit) -> Figure:
     ax.set_yscale("log")
     ax.set_ylim(SMALLEST_SHARE, None)
     ax.set_xticks(middles, [stage.replace(" ", "\n") for stage in stages])
-    ax.set_ylabel("share of what is left without it")
+    ax.set(ylabel="share of what is left without it", title=found.case.name)
     ax.legend(fontsize="small")
     return figure
 
@@ -150,6 +169,7 @@ def power_figure(found: Audit) -> Figure:
     dissipated = {k: v[:, : len(DISSIPATING)] for k, v in free.power_slopes.items()}
     _slopes(power, free, dissipated, free.squared_drops)
     power.set(xlabel=r"$\Delta V^2$ [V²]", ylabel="slope of the dissipated power [W/S]")
+    figure.suptitle(found.case.name, fontsize="medium")
     return figure
 
 
@@ -157,5 +177,6 @@ def _slopes(ax: Axes, values: PhaseVariation, slopes, expected) -> None:
     ax.axline((0, 0), slope=1, color="0.7", zorder=0)
     for layer in values.explicit:
         ax.scatter(expected[layer], slopes[layer].sum(1), s=12, label=layer)
+    _square(ax)
     ax.legend(fontsize="small")
     ax.grid(alpha=0.3)

@@ -33,6 +33,9 @@ NUM_MARKERS = 8
 REFERENCE_LINE = {"linewidth": 5.0, "alpha": 0.3}
 """The exact gradient lies below the curves that follow it."""
 
+FEWEST_POINTS = 3
+"""Epochs from which on a curve is drawn."""
+
 MEAN_WIDTH = 0.3
 """Half the length of the line that marks a mean."""
 
@@ -54,9 +57,17 @@ def comparison_figure(dataset: xr.Dataset) -> Figure:
     """Draw the final errors beside the learning curves."""
     figure = Figure(figsize=(11.0, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _errors(left, dataset)
-    _courses(right, dataset)
-    figure.legend(handles=right.get_lines(), loc="outside right upper", fontsize=9, handlelength=3)
+    final = final_figures(dataset)
+    name, unit = measure(dataset)
+    _errors(left, dataset, final["error"], f"{name[0].upper()}{name[1:]} [{unit}]")
+    if dataset.sizes["epoch"] >= FEWEST_POINTS:
+        _courses(right, dataset)
+        lines = right.get_lines()
+        figure.legend(handles=lines, loc="outside right upper", fontsize=9, handlelength=3)
+    else:
+        # Two points are no curve.
+        _errors(right, dataset, final["loss"], r"Training loss [V$^2$]")
+    figure.suptitle(str(dataset.attrs.get("name", "")), fontsize=10)
     return figure
 
 
@@ -77,13 +88,12 @@ def _style(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     return {str(name): styles[str(name)] for name in dataset[AXIS].values}
 
 
-def _errors(axes: Axes, dataset: xr.Dataset) -> None:
-    """Draw the final error of every seed as a dot, and mean and standard error as a bar."""
-    final, styles = final_figures(dataset), _style(dataset)
-    name, unit = measure(dataset)
+def _errors(axes: Axes, dataset: xr.Dataset, final: xr.DataArray, label: str) -> None:
+    """Draw a final figure of every seed as a dot, and mean and standard error as a bar."""
+    styles = _style(dataset)
     spread = np.linspace(-SPREAD, SPREAD, dataset.sizes[START]) if dataset.sizes[START] > 1 else 0.0
     for position, (rule, style) in enumerate(styles.items()):
-        values = final["error"].sel({AXIS: rule}).values
+        values = final.sel({AXIS: rule}).values
         look = {"color": style["color"], "marker": style["marker"], "linestyle": ""}
         axes.plot(position + spread, values, markersize=5, alpha=0.5, markeredgewidth=0, **look)
         found = statistics(values)
@@ -94,13 +104,15 @@ def _errors(axes: Axes, dataset: xr.Dataset) -> None:
         if found["standard_error"] is not None:
             bar = {"yerr": found["standard_error"], "color": style["color"], "capsize": 5}
             axes.errorbar(position, found["mean"], **bar)
-    axes.set_xticks(range(len(styles)), [RULES[rule].label for rule in styles], rotation=45)
-    axes.set(ylabel=f"{name[0].upper()}{name[1:]} [{unit}]", xlabel="Rule")
+    axes.set_xticks(
+        range(len(styles)), [RULES[rule].label for rule in styles], rotation=45, ha="right"
+    )
+    axes.set(ylabel=label, xlabel="Rule")
     axes.set_title("At the end: every seed, mean and standard error", fontsize=10)
     low, high = axes.get_ylim()
     if low < 0.0:
         # No error is negative; where all are zero, any scale will do.
-        high = high if (final["error"] > 0.0).any() else 1.0
+        high = high if (final > 0.0).any() else 1.0
         axes.set_ylim(-0.03 * high, high)
     axes.grid(axis="y", alpha=0.3)
 

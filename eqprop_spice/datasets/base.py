@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float
+
+from eqprop_spice.datasets.encoding import Encoding, numbers
+from eqprop_spice.errors import ConfigError
 
 Augmentation: TypeAlias = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 """Returns changed copies of a batch of inputs [V]."""
@@ -26,6 +29,7 @@ class Data:
             the threshold on which every output lies, "classes" by the largest output.
         threshold: The voltage between false and true of binary outputs [V].
         augment: What changes training inputs at random whenever they are met, if anything.
+        encoding: How a user's features became voltages; None where inputs are voltages.
     """
 
     train_inputs: Float[np.ndarray, "sample input"]
@@ -35,6 +39,7 @@ class Data:
     task: Task
     threshold: float = 0.0
     augment: Augmentation | None = None
+    encoding: Encoding | None = None
 
     @property
     def num_inputs(self) -> int:
@@ -45,6 +50,30 @@ class Data:
     def num_outputs(self) -> int:
         """Number of outputs per sample."""
         return self.train_targets.shape[1]
+
+    def voltages(self, features: Any) -> Float[np.ndarray, "sample input"]:
+        """Return a user's features as source voltages [V]; without an encoding they are voltages.
+
+        Raises:
+            ConfigError: If they are no finite numbers, or not as many as the circuit has inputs.
+        """
+        if self.encoding is not None:
+            return self.encoding.inputs(features)
+        given = numbers(features, "the inputs")
+        if given.ndim != 2 or given.shape[1] != self.num_inputs:
+            raise ConfigError(
+                f"The inputs have the shape {given.shape}; (samples, {self.num_inputs}) is "
+                "expected, in volts."
+            )
+        return given
+
+    def predictions(self, outputs: Float[np.ndarray, "sample output"]) -> np.ndarray:
+        """Return what outputs [V] say: labels, class numbers, truth values, or numbers."""
+        if self.encoding is not None:
+            return self.encoding.predictions(outputs)
+        if self.task == "classes":
+            return np.where(np.isfinite(outputs), outputs, -np.inf).argmax(1)
+        return outputs > self.threshold if self.task == "binary" else outputs
 
     def correct(
         self, outputs: Float[np.ndarray, "batch output"], targets: Float[np.ndarray, "batch output"]

@@ -16,8 +16,10 @@ from pydantic import ValidationError
 
 from eqprop_spice.arrays import check_platform
 from eqprop_spice.circuits.circuit import Circuit
+from eqprop_spice.circuits.ideal_diodes import has_ideal_diodes
 from eqprop_spice.constraints.base import AbstractConstraint
 from eqprop_spice.datasets.base import Data
+from eqprop_spice.datasets.stored import stored
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice.engine import NgSpice
@@ -31,11 +33,14 @@ from eqprop_spice.experiment.kinds import (
 )
 from eqprop_spice.experiment.lines import Origin
 from eqprop_spice.experiment.overrides import assign, override
+from eqprop_spice.experiment.shipped import path_of
 from eqprop_spice.experiment.source import check_values, parse_toml, read_text
 from eqprop_spice.experiment.tables import ExperimentTable
+from eqprop_spice.files import write_named
 from eqprop_spice.gradients.beta_scan import TARGET_ERROR, scan_rule
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.nonidealities.base import AbstractNonideality
+from eqprop_spice.spice.session import library_path
 from eqprop_spice.substrates.base import AbstractSubstrate
 from eqprop_spice.substrates.resistive import ResistiveNetwork
 from eqprop_spice.training.optimizers import make_optimizer
@@ -45,10 +50,14 @@ from eqprop_spice.training.update import Update, share
 AUTO = "auto"
 """A beta that is chosen when the experiment is read: that of the smallest error."""
 
+MOST_VISITS, USUAL_NODES = 4000, 20
+"""Visits of a sample, of a circuit with so many free nodes, that take ngspice about as long as the
+native engine compiles: a millisecond each, and 4 s of CPU. Larger circuits take longer."""
+
 MOST_LISTED = 10
 """Files that a message names of a folder."""
 
-SEED, RATE = "seed", "optimizer.learning_rate"
+SEED, RATE, DATASET = "seed", "optimizer.learning_rate", "dataset"
 """Keys of what trainings may differ in that share their compiled programs."""
 
 MAX_PARAMETERS = 300_000_000
@@ -61,6 +70,21 @@ STAND_IN_BETA = 1e-6
 """Stands for the beta that is to be chosen while the rest is checked [S]."""
 
 
+def _has_ngspice() -> bool:
+    try:
+        return bool(library_path())
+    except NetlistError:
+        return False
+
+
+def _locate(content: dict[str, Any], folder: Path | None) -> None:
+    """Make a relative path of the dataset's file absolute, so that run folders can hold it."""
+    dataset = content.get("dataset")
+    path = dataset.get("path") if isinstance(dataset, dict) else None
+    if isinstance(path, str) and path and folder is not None:
+        content["dataset"] = {**content["dataset"], "path": str(folder.absolute() / path)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """A checked experiment; everything it describes is built from here.
@@ -68,10 +92,12 @@ class Experiment:
     Attributes:
         table: The content of the file, with overrides and defaults resolved.
         origin: Where its keys come from, for messages.
+        given: The samples, where they were given as arrays; [dataset] names their file then.
     """
 
     table: ExperimentTable
     origin: Origin
+    given: Data | None = dataclasses.field(default=None, compare=False)
 
     @property
     def source(self) -> str:
@@ -90,7 +116,7 @@ class Experiment:
         """Read an experiment from a TOML file.
 
         Args:
-            path: The file.
+            path: The file; or the name of an experiment of the package, such as "xor".
             overrides: Assignments `key=value` with dotted keys, as `--set` takes them.
             values: Values by dotted key, which come after the assignments.
             trusted: Whether the user named this file, so that it may name classes of other
@@ -101,6 +127,8 @@ class Experiment:
                 expected, and the nearest valid name.
         """
         path = Path(path)
+        if not path.exists():
+            path = path_of(str(path)) or path
         try:
             text = read_text(path)
         except FileNotFoundError:
@@ -113,7 +141,12 @@ class Experiment:
                 hint = f"Its folder has {listed}." if files else "Its folder has no TOML file."
             raise ConfigError(f"There is no file {path}. {hint}") from None
         return cls.parse(
-            text, source=str(path), overrides=overrides, values=values, trusted=trusted
+            text,
+            source=str(path),
+            overrides=overrides,
+            values=values,
+            trusted=trusted,
+            folder=path.parent,
         )
 
     @classmethod
@@ -125,8 +158,13 @@ class Experiment:
         overrides: list[str] | None = None,
         values: Mapping[str, Any] | None = None,
         trusted: bool = True,
+        folder: Path | None = None,
     ) -> "Experiment":
-        """Read an experiment from TOML text; see `load`."""
+        """Read an experiment from TOML text; see `load`.
+
+        A relative path of a dataset's file counts from the folder; one that was assigned, and all
+        where there is no folder, from the working folder.
+        """
         content = parse_toml(text, source)
         assigned = {override(content, assignment): "--set" for assignment in overrides or []}
         for key, value in (values or {}).items():
@@ -136,11 +174,12 @@ class Experiment:
         check_values(content, origin)
         if not trusted:
             check_trusted(content, source)
+        _locate(content, Path.cwd() if "dataset.path" in assigned else folder)
         try:
             table = ExperimentTable.model_validate(frozen_lists(content))
         except ValidationError as error:
             raise origin.complaint(error, (), ExperimentTable) from error
-        experiment = cls(table, origin)
+        experiment = cls(table, origin).with_chosen_engine()
         experiment.check()
         return experiment._with_chosen_beta() if table.rule.get("beta") == AUTO else experiment
 
@@ -156,7 +195,23 @@ class Experiment:
                 "or give a number."
             )
         rule = {**self.table.rule, "beta": float(f"{found.best:.3g}")}
-        return Experiment(self.table.model_copy(update={"rule": rule}), self.origin)
+        table = self.table.model_copy(update={"rule": rule})
+        return Experiment(table, self.origin, self.given)
+
+    def with_chosen_engine(self) -> "Experiment":
+        """Return the experiment with the engine that is expected to be done first, if it is "auto".
+
+        The native engine compiles for seconds and is many times as fast after that, so that ngspice
+        is first where few samples are visited; see `MOST_VISITS`.
+        """
+        if self.table.engine != AUTO or self.table.circuit is None:
+            return self
+        visits = self.table.training.epochs * len(self.data.train_inputs)
+        few = visits * max(len(self.nominal_circuit.free_nodes), 1) <= MOST_VISITS * USUAL_NODES
+        ideal = has_ideal_diodes(self.nominal_circuit)
+        engine = "ngspice" if few and not ideal and _has_ngspice() else "native"
+        table = self.table.model_copy(update={"engine": engine})
+        return Experiment(table, self.origin, self.given)
 
     def check(self) -> None:
         """Build everything once, so that what is wrong shows before anything runs."""
@@ -256,9 +311,31 @@ class Experiment:
     @functools.cached_property
     def data(self) -> Data:
         """The samples as voltages."""
+        if self.given is not None:
+            return self.given
         dataset = self._component("datasets", self.table.dataset, "dataset")
         with self._placing("dataset"):
             return dataset.load()
+
+    def files(self) -> dict[str, bytes]:
+        """Return what belongs beside the TOML, by name: the samples that were given as arrays."""
+        if self.given is None:
+            return {}
+        return {self.table.dataset["path"]: stored(self.given)}
+
+    def save(self, path: str | Path) -> Path:
+        """Write the experiment as TOML, and arrays that were given to it into a file beside it.
+
+        Args:
+            path: The TOML file; one of that name is replaced.
+
+        Returns:
+            The file.
+        """
+        path = Path(path)
+        for name, content in {**self.files(), path.name: self.to_toml().encode()}.items():
+            write_named(path.parent / name, content)
+        return path
 
     @functools.cached_property
     def nonidealities(self) -> tuple[AbstractNonideality, ...]:
@@ -401,15 +478,16 @@ class Experiment:
         except ConfigError as error:
             key = next((k for k in ("layer_factors", "options") if k in str(error)), "kind")
             raise ConfigError(f"{self._at('optimizer', key)}: {error}") from error
-        # The same table may find other samples, where they come from files.
+        # Nothing that is compiled depends on the samples but for their number and sizes.
         shapes = data.train_inputs.shape, data.train_targets.shape
         update = Update(self.substrate, self.rule, self.cost, self.optimizer, self.constraint)
         return Trainer(
-            share(f"{shapes} {self.content_but(SEED, RATE)}", update),
+            share(f"{shapes} {self.content_but(SEED, RATE, DATASET)}", update),
             table.optimizer.learning_rate,
             data,
             training.batch_size,
             table.seed,
             max_unconverged=training.max_unconverged,
             shuffle=training.shuffle,
+            fill=training.fill,
         )

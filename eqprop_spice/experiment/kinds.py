@@ -2,14 +2,17 @@
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import os
 import pkgutil
 import re
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Iterable, Sequence
+from importlib import metadata
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
@@ -141,8 +144,39 @@ def complaint(error: ValidationError, model: Any) -> tuple[tuple[int | str, ...]
     return location, f"{first['msg'][0].lower()}{first['msg'][1:]}, got {shown}."
 
 
+GROUP = "eqprop_spice."
+"""Entry points of plug-in packages: group `eqprop_spice.layers`, name `theirs.Clamp`, and so on."""
+
+
+FOLDERS = (
+    "constraints",
+    "costs",
+    "datasets",
+    "initializers",
+    "layers",
+    "nonidealities",
+    "rules",
+    "substrates",
+)
+"""What packages may add kinds to."""
+
+
+@functools.cache
+def plugged_in() -> dict[tuple[str, str], str]:
+    """Return `module:Class` by folder and kind, of the packages that plug into this one."""
+    return {
+        (folder, point.name): point.value
+        for folder in FOLDERS
+        for point in metadata.entry_points(group=f"{GROUP}{folder}")
+    }
+
+
 def component_names(folder: str) -> list[str]:
-    """Return the kinds that a folder of the package offers."""
+    """Return the kinds that a folder of the package and plug-in packages offer."""
+    return _own_names(folder) + [kind for place, kind in plugged_in() if place == folder]
+
+
+def _own_names(folder: str) -> list[str]:
     package = importlib.import_module(f"eqprop_spice.{folder}")
     names = []
     for info in pkgutil.iter_modules(package.__path__):
@@ -171,7 +205,10 @@ def resolve(folder: str, kind: Any) -> type:
     if not isinstance(kind, str) or not KIND_PATTERN.fullmatch(kind):
         near = suggestion(str(kind), component_names(folder))
         raise ConfigError(f"expected 'module.Class', got {kind!r}. {near}")
-    if kind not in component_names(folder):
+    own = kind in _own_names(folder)
+    if not own and (place := plugged_in().get((folder, kind))):
+        return _from_outside(folder, *place.split(":"))
+    if not own:
         raise ConfigError(f"there is no '{kind}'. {suggestion(kind, component_names(folder))}")
     module, name = kind.split(".")
     return getattr(importlib.import_module(f"{eqprop_spice.__name__}.{folder}.{module}"), name)
@@ -188,12 +225,7 @@ def _from_outside(folder: str, module: str, name: str) -> type:
         v for k, v in vars(base).items() if k.startswith("Abstract") and isinstance(v, type)
     )
     bases = tuple(b for b in bases if b.__module__ == base.__name__)
-    try:
-        cls = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
-        raise ConfigError(
-            f"'{module}' cannot be imported: {error}. It has to be installed, or on PYTHONPATH."
-        ) from error
+    cls = getattr(_imported(module), name, None)
     if not (isinstance(cls, type) and issubclass(cls, bases) and dataclasses.is_dataclass(cls)):
         names = " or ".join(b.__name__ for b in bases)
         raise ConfigError(
@@ -203,11 +235,51 @@ def _from_outside(folder: str, module: str, name: str) -> type:
     return cls
 
 
+def _imported(module: str) -> types.ModuleType:
+    """Return a module of the user, which is looked for in the working folder too.
+
+    Raises:
+        ConfigError: If it cannot be imported: its own error, with file and line.
+    """
+    here, added = os.getcwd(), not {"", os.getcwd()} & set(sys.path)
+    if added:
+        sys.path.append(here)
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not (error.name and f"{module}.".startswith(f"{error.name}.")):
+            raise ConfigError(_failure(module, error)) from error
+        raise ConfigError(
+            f"'{module}' cannot be imported: {error}. It has to be installed, on PYTHONPATH, or in "
+            "the working folder."
+        ) from error
+    except Exception as error:
+        raise ConfigError(_failure(module, error)) from error
+    finally:
+        if added:
+            sys.path.remove(here)
+
+
+def _failure(module: str, error: Exception) -> str:
+    """Return what stopped an import, with the file and the line where it did."""
+    if isinstance(error, SyntaxError):
+        place = f"{error.filename}, line {error.lineno}"
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [f for f in frames if "importlib" not in f.filename and f.filename != __file__]
+        place = f"{own[-1].filename}, line {own[-1].lineno}" if own else module
+    words = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"'{module}' fails when it is imported: {type(error).__name__}: {words} ({place})."
+
+
 def outside_modules(value: Any) -> set[str]:
     """Return the modules outside of this package that the kinds in a table name."""
     if isinstance(value, dict):
         kind = value.get("kind")
-        outside = OUTSIDE_PATTERN.fullmatch(kind) if isinstance(kind, str) else None
+        named = kind if isinstance(kind, str) else ""
+        # Of whatever folder: a plug-in is installed, but the one who wrote the file is not known.
+        places = {name: place for (_, name), place in plugged_in().items()}
+        outside = OUTSIDE_PATTERN.fullmatch(places.get(named, named))
         inner = set().union(*map(outside_modules, value.values())) if value else set()
         return inner | ({outside[1]} if outside else set())
     if isinstance(value, list | tuple):

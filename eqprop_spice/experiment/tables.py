@@ -61,6 +61,8 @@ class TrainingTable(_Table):
     epochs: int = Field(ge=1)
     batch_size: int = Field(default=0, ge=0)
     shuffle: bool = True
+    fill: bool = False
+    """Whether samples of an epoch's beginning fill its last minibatch up."""
     weights: Literal["reciprocity", "none"] = "reciprocity"
     evaluate_every: int = Field(default=1, ge=1)
     max_unconverged: float = Field(default=0.1, ge=0, le=1)
@@ -123,7 +125,8 @@ class ExperimentTable(_Table):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     description: str = ""
     seed: int = Field(default=0, ge=0)
-    engine: Literal["ngspice", "native"] = "ngspice"
+    engine: Literal["ngspice", "native", "auto"] = "ngspice"
+    """"auto" becomes one of the two when the experiment is read; see `experiment.engine`."""
     dataset: dict[str, Any]
     circuit: CircuitTable | None = None
     substrate: dict[str, Any] | None = None

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from eqprop_spice.errors import Remark
-from eqprop_spice.files import write_inside
+from eqprop_spice.errors import ConfigError, Remark
+from eqprop_spice.files import write_inside, write_named
 
 FEW_EPOCHS = 30
 """Up to here every epoch gets a marker, so that a run of one epoch shows too."""
@@ -25,6 +25,12 @@ FEW_SAMPLES = 12
 
 FEW_NODES = 24
 """Up to here every node has its own position; above, layers are drawn as histograms."""
+
+FEW_INPUTS = 4
+"""Up to here a sample is called by its inputs."""
+
+RUN_NAME = "run"
+"""Attribute of a dataset: the run that figures of it name."""
 
 MAX_DRAWN_SAMPLES = 150
 """Samples of the voltage figure, an even choice of a larger set."""
@@ -41,13 +47,41 @@ def save_figures(
         folder: Where to put them.
         description: What the files say of themselves.
     """
-    figures = {
+    return write_figures(_figures(history, final), folder, description=description)
+
+
+def _figures(history: xr.Dataset, final: xr.Dataset) -> dict[str, Callable[[], Figure]]:
+    """Return what draws each figure of a run."""
+    return {
         "loss": functools.partial(loss_figure, history),
         "conductances": functools.partial(conductance_figure, history),
         "voltages": functools.partial(voltage_figure, final),
         "predictions": functools.partial(prediction_figure, final),
     }
-    return write_figures(figures, folder, description=description)
+
+
+def draw(
+    name: str, history: xr.Dataset, final: xr.Dataset, path: str | Path | None = None
+) -> Figure:
+    """Return a figure of a run by its name, and write it into a file if a path is given.
+
+    Raises:
+        ConfigError: If there is none of that name, or the file's name ends with no format.
+    """
+    known = _figures(history, final)
+    if name not in known:
+        raise ConfigError(f"There is no figure '{name}'. Valid: {', '.join(known)}.")
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        figure = known[name]()
+        if path is not None:
+            form = Path(path).suffix[1:].lower()
+            if form not in figure.canvas.get_supported_filetypes():
+                raise ConfigError(f"{path} names no format of figures, such as .png or .svg.")
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=form, dpi=150)
+            write_named(Path(path), buffer.getvalue())
+    return figure
 
 
 def write_figures(
@@ -115,14 +149,14 @@ def _curve(axes: Axes, history: xr.Dataset, values: np.ndarray, **style) -> None
 
 
 def loss_figure(history: xr.Dataset) -> Figure:
-    """Draw the loss in dB over epochs, and the accuracy where there is one."""
+    """Draw the loss over epochs, and the share of wrong decisions where there are any."""
     figure, axes = _figure()
     for name, label, color in (("loss", "training", "tab:blue"), ("test_loss", "test", "tab:cyan")):
         if name in history:
-            with np.errstate(divide="ignore"):
-                decibels = 10.0 * np.log10(history[name].values)
-            _curve(axes, history, decibels, label=f"{label} loss", color=color)
-    axes.set(xlabel="Epoch", ylabel=r"Loss [dB re 1 V$^2$]")
+            # No loss at all has no place on a logarithmic axis.
+            values = np.where(history[name].values > 0.0, history[name].values, np.nan)
+            _curve(axes, history, values, label=f"{label} loss", color=color)
+    axes.set(xlabel="Epoch", ylabel=r"Loss [V$^2$]", yscale="log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     lines = list(axes.get_lines())
     if "accuracy" in history:
@@ -132,12 +166,22 @@ def loss_figure(history: xr.Dataset) -> Figure:
             ("test_accuracy", "test", "tab:red"),
         ):
             if name in history:
-                percent = 100.0 * history[name].values
-                label = f"{label} accuracy"
+                percent = 100.0 * (1.0 - history[name].values)
+                label = f"{label} error"
                 _curve(right, history, percent, linestyle="--", label=label, color=color)
-        right.set(ylabel="Accuracy [%]", ylim=(0, 104))
+        right.set(ylabel="Error [%]")
+        # From zero, however small the error has become: the axis shows what is left of it.
+        right.set_ylim(0.0, max(1.04 * right.get_ylim()[1], 1.0))
         lines += right.get_lines()
     _legend(figure, lines)
+    return _named(figure, history)
+
+
+def _named(figure: Figure, dataset: xr.Dataset) -> Figure:
+    """Write into a corner of a figure which run it shows, where the dataset says so."""
+    name = str(dataset.attrs.get(RUN_NAME, ""))
+    if name:
+        figure.text(0.004, 0.004, name, fontsize=6, color="0.4", ha="left", va="bottom")
     return figure
 
 
@@ -162,7 +206,7 @@ def conductance_figure(history: xr.Dataset) -> Figure:
     axes.set(xlabel="Epoch", ylabel="Conductance [S]", yscale="log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure, first_lines)
-    return figure
+    return _named(figure, history)
 
 
 def _sample_groups(final: xr.Dataset) -> list[tuple[str, np.ndarray]]:
@@ -210,7 +254,7 @@ def voltage_figure(final: xr.Dataset) -> Figure:
                 handles.append(axes.hist(values, bins=80, alpha=0.6, label=label, log=True)[2])
         axes.set(xlabel="Voltage in the free phase [V]", ylabel="Number of samples x nodes")
     _legend(figure, handles, 6)
-    return figure
+    return _named(figure, final)
 
 
 def prediction_figure(final: xr.Dataset) -> Figure:
@@ -220,10 +264,10 @@ def prediction_figure(final: xr.Dataset) -> Figure:
     if final.attrs["task"] == "classes":
         _confusion(axes, outputs, targets)
     elif len(outputs) <= FEW_SAMPLES:
-        _single_samples(figure, axes, outputs, targets)
+        _single_samples(figure, axes, final)
     else:
         _points(figure, axes, outputs, targets)
-    return figure
+    return _named(figure, final)
 
 
 def _confusion(axes: Axes, outputs: np.ndarray, targets: np.ndarray) -> None:
@@ -244,8 +288,16 @@ def _confusion(axes: Axes, outputs: np.ndarray, targets: np.ndarray) -> None:
     axes.set_title(f"{right} of {len(outputs)} training samples right", fontsize=10)
 
 
-def _single_samples(figure: Figure, axes: Axes, outputs: np.ndarray, targets: np.ndarray) -> None:
+def _sample_names(final: xr.Dataset) -> list[str]:
+    """Return the inputs of each sample where they are few, and its number otherwise."""
+    if "input" not in final or final.sizes["input_index"] > FEW_INPUTS:
+        return [str(number) for number in range(final.sizes["sample"])]
+    return ["\n".join(f"{volts:g} V" for volts in row) for row in final["input"].values]
+
+
+def _single_samples(figure: Figure, axes: Axes, final: xr.Dataset) -> None:
     """Draw output and target of each sample side by side: points on a line would coincide."""
+    outputs, targets, names = final["output"].values, final["target"].values, _sample_names(final)
     samples = np.arange(len(outputs))
     offsets = np.linspace(-0.15, 0.15, outputs.shape[1]) if outputs.shape[1] > 1 else [0.0]
     handles = []
@@ -256,8 +308,10 @@ def _single_samples(figure: Figure, axes: Axes, outputs: np.ndarray, targets: np
         )
         handles += axes.plot(at, outputs[:, k], "o", color=color, label=f"output {k}")
     axes.axhline(0.0, color="gray", linewidth=0.8)
-    axes.set(xlabel="Training sample", ylabel="Target, and output in the free phase [V]")
-    axes.set(xticks=samples, xlim=(-0.5, len(samples) - 0.5))
+    what = "Inputs of the training sample" if "V" in names[0] else "Training sample"
+    axes.set(xlabel=what, ylabel="Target, and output in the free phase [V]")
+    axes.set_xticks(samples, names)
+    axes.set_xlim(-0.5, len(samples) - 0.5)
     axes.margins(y=0.12)
     _legend(figure, handles, 6)
 

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
+from matplotlib.figure import Figure
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.errors import ConfigError
@@ -27,7 +29,10 @@ from eqprop_spice.files import (
     write_atomically,
 )
 from eqprop_spice.results.datasets import final_layout, final_state, history_layout, netcdf
+from eqprop_spice.results.export import export
 from eqprop_spice.results.netlists import trained_netlists
+from eqprop_spice.results.plots import RUN_NAME
+from eqprop_spice.results.predictions import outputs, predict
 from eqprop_spice.results.provenance import provenance
 from eqprop_spice.results.stored import (
     ANY,
@@ -76,8 +81,8 @@ class Run:
         content = experiment.to_toml().encode()
         if out is None:
             stem = Path("runs") / f"{experiment.table.name}_seed{experiment.table.seed}"
-            return cls(numbered_folder(stem, content))
-        if not new_folder(Path(out), content):
+            return cls(numbered_folder(stem, content, experiment.files()))
+        if not new_folder(Path(out), content, experiment.files()):
             raise ConfigError(
                 f"{out} exists already. Choose another --out, or continue that run with "
                 f"--resume {out}."
@@ -123,13 +128,17 @@ class Run:
     def history(self) -> xr.Dataset:
         """Figures and conductances by epoch."""
         experiment = self.experiment
-        return self._dataset("history.nc", history_layout(experiment))
+        found = self._dataset("history.nc", history_layout(experiment))
+        return found.assign_attrs({RUN_NAME: self.path.name})
 
     @property
     def final(self) -> xr.Dataset:
-        """Outputs, targets and node voltages of training samples at the end."""
+        """Inputs, outputs, targets and node voltages of training samples at the end."""
         experiment = self.experiment
-        return self._dataset("final.nc", final_layout(experiment))
+        found = self._dataset("final.nc", final_layout(experiment))
+        inputs = experiment.data.train_inputs[: found.sizes["sample"]]
+        named = {"input": (("sample", "input_index"), inputs, {"units": "V"})}
+        return found.assign(named).assign_attrs({RUN_NAME: self.path.name})
 
     def _dataset(self, name: str, layout: Layout) -> xr.Dataset:
         path = self.path / name
@@ -155,6 +164,42 @@ class Run:
         """The conductances [S] of the last checkpoint."""
         state, _ = self.load_checkpoint(self.experiment)
         return {name: np.asarray(value) for name, value in state.params.items()}
+
+    def predict(self, features: Any) -> np.ndarray:
+        """Return labels, truth values or numbers for new samples, in the free phase.
+
+        Args:
+            features: `(samples, features)`: what the arrays or the table of the run held, or source
+                voltages [V] where its dataset has no features.
+
+        Raises:
+            ConfigError: If the features are not what the circuit was trained with.
+            ConvergenceError: If a sample does not settle.
+        """
+        return predict(self.experiment, self.params, features)
+
+    def outputs(self, features: Any) -> Float[np.ndarray, "sample output"]:
+        """Return the output voltages [V] for new samples; see `predict`."""
+        experiment = self.experiment
+        return outputs(experiment, self.params, experiment.data.voltages(features))
+
+    def plot(self, name: str = "loss", path: str | Path | None = None) -> Figure:
+        """Return a figure of the run, and write it into a file if a path is given.
+
+        Args:
+            name: "loss", "conductances", "voltages" or "predictions".
+            path: The file, whose name ends with .png or .svg.
+
+        Raises:
+            ConfigError: If there is no such figure, or the run has not ended.
+        """
+        from eqprop_spice.results.plots import draw
+
+        return draw(name, self.history, self.final, path)
+
+    def export(self, folder: str | Path, *, sample: int = 0) -> list[Path]:
+        """Write the trained circuit into a folder: netlists and conductances; see `export`."""
+        return export(self.experiment, self.params, folder, sample=sample)
 
     def save_checkpoint(self, state: TrainingState, history: History) -> None:
         """Write all that the next update depends on."""
@@ -266,6 +311,32 @@ def train(
         raise ConfigError("train needs an experiment, or the folder of a run to resume.")
     with locked(run.path):
         _continue(run, experiment, progress)
+    return run
+
+
+def record(
+    experiment: Experiment, state: TrainingState, history: History, out: str | Path | None = None
+) -> Run:
+    """Write a training that was done in memory as a run folder, as if `train` had done it.
+
+    Args:
+        experiment: What was trained.
+        state: Where it has come.
+        history: What was recorded on the way, an entry per epoch.
+        out: The new folder; None for the next free number under `runs/`.
+
+    Raises:
+        ConfigError: If the folder exists.
+    """
+    epochs = max(len(history), 1)
+    training = experiment.table.training.model_copy(update={"epochs": epochs})
+    table = experiment.table.model_copy(update={"training": training})
+    experiment = dataclasses.replace(experiment, table=table)
+    run = Run.create(experiment, out)
+    state = dataclasses.replace(state, epoch=len(history))
+    with locked(run.path):
+        run.save_checkpoint(state, history)
+        _finish(run, experiment, state, history)
     return run
 
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from eqprop_spice.results.plots import write_figures
 from eqprop_spice.sweeps.summary import START, success
@@ -22,6 +23,9 @@ COURSE_DIMS = ("beta", "alpha")
 
 FLOOR_DECIBELS = -400.0
 """An error of exactly zero is drawn here."""
+
+MAX_TICKS = 6
+"""Labelled powers of ten at an axis; more overlap in a row of panels."""
 
 MAX_LINES = 12
 MAX_PANELS = 12
@@ -227,6 +231,9 @@ def map_figure(dataset: xr.Dataset, regions: Sequence[xr.Dataset] = ()) -> Figur
             _edges(alpha), _edges(beta), values, norm=Normalize(0, 100), cmap="viridis"
         )
         axes.set(xscale="log", yscale="log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(numticks=MAX_TICKS))
+            axis.set_minor_formatter(NullFormatter())
         axes.set(xlabel=r"alpha [S$^2$/V$^2$]", ylabel="beta [S]")
         axes.set_title(title, fontsize=9)
         axes.label_outer(remove_inner_ticks=False)
@@ -247,7 +254,10 @@ def _edges(values: np.ndarray) -> np.ndarray:
 
 
 def _draw_region(axes: Axes, region: xr.Dataset) -> None:
-    """Draw the predicted borders, and a band where they differ from start to start."""
+    """Draw the predicted borders, and thin lines where they lie for other starts.
+
+    A translucent band would change the colors of the map, which are its numbers.
+    """
     styles = {
         "beta_low": ("white", "--", "solver noise"),
         "beta_high": ("white", "-", "finite nudge"),
@@ -255,10 +265,9 @@ def _draw_region(axes: Axes, region: xr.Dataset) -> None:
     }
     for name, (color, line, label) in styles.items():
         low, middle, high = (float(v) for v in region[name].values)
-        draw, span = (
-            (axes.axvline, axes.axvspan) if name == "alpha_high" else (axes.axhline, axes.axhspan)
-        )
+        draw = axes.axvline if name == "alpha_high" else axes.axhline
         if np.isfinite(middle):
             draw(middle, color=color, linestyle=line, linewidth=1.6, label=label)
-            span(low, high, color=color, alpha=0.18, linewidth=0)
+            for end in (low, high):
+                draw(end, color=color, linestyle=":", linewidth=0.8)
     axes.legend(loc="lower right", fontsize=7, facecolor="gray", labelcolor="white")

@@ -60,6 +60,8 @@ class Trainer:
         seed: Seed of the order of the samples; traced where several trainings run as one.
         max_unconverged: Share of a batch that may fail to converge before training stops.
         shuffle: Whether every epoch has its own order of the samples.
+        fill: Whether samples of the epoch's beginning fill its last minibatch up, so that all are
+            of one size and one program is compiled.
     """
 
     update: Update
@@ -69,6 +71,7 @@ class Trainer:
     seed: Any
     max_unconverged: float = 0.1
     shuffle: bool = True
+    fill: bool = False
 
     def init(self, params: Mapping[str, Array]) -> TrainingState:
         """Return the state before the first update."""
@@ -113,6 +116,9 @@ class Trainer:
             return [np.arange(count)]
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(count) if self.shuffle else np.arange(count)
+        if self.fill:
+            order = np.concatenate([order, order[: -count % size]])
+            count = len(order)
         return [order[i : i + size] for i in range(0, count, size)]
 
     def epoch(self, state: TrainingState) -> tuple[TrainingState, dict[str, float]]:

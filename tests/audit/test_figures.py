@@ -12,7 +12,9 @@ from eqprop_spice.audit.figures import budget_figure
 @pytest.mark.usefixtures("unchecked")
 def test_causes_without_a_share_say_so(large):
     shares = {s: {"a": 1e-3 if s in large else 0.0, "b": 0.0, "c": np.nan} for s in STAGES}
-    found: Any = SimpleNamespace(budget=Budget({}, shares), exact=dict.fromkeys("abc"))
+    found: Any = SimpleNamespace(
+        budget=Budget({}, shares), exact=dict.fromkeys("abc"), case=SimpleNamespace(name="xor")
+    )
     (axes,) = budget_figure(found).axes
     low, high = axes.get_ylim()
     at = [text.get_position() for text in axes.texts if text.get_text() == "below 1e-10"]
@@ -24,7 +26,9 @@ def test_causes_without_a_share_say_so(large):
 @pytest.mark.usefixtures("unchecked")
 def test_an_infinite_share_ends_at_the_top():
     shares = {s: {"a": np.inf if s == STAGES[0] else 1e-3} for s in STAGES}
-    found: Any = SimpleNamespace(budget=Budget({}, shares), exact=["a"])
+    found: Any = SimpleNamespace(
+        budget=Budget({}, shares), exact=["a"], case=SimpleNamespace(name="xor")
+    )
     (axes,) = budget_figure(found).axes
     assert [text.get_text() for text in axes.texts] == ["above 1000"]
     assert axes.get_ylim()[1] < 1e5

@@ -94,7 +94,7 @@ def test_all_figures_are_written_and_their_axes_named(case, tmp_path: Path):
     ):
         for x, y in labels(figure):
             assert y
-            assert x or y.startswith("Accuracy")  # the second axis shares the first one's x
+            assert x or y.startswith("Error")  # the second axis shares the first one's x
 
 
 def test_settings_of_the_working_folder_do_not_count(tmp_path):
@@ -119,8 +119,8 @@ def test_a_figure_that_fails_costs_a_remark(tmp_path):
 def test_units_are_named():
     history = history_of(3, "loss", "accuracy")
     assert labels(loss_figure(history)) == [
-        ("Epoch", r"Loss [dB re 1 V$^2$]"),
-        ("", "Accuracy [%]"),
+        ("Epoch", r"Loss [V$^2$]"),
+        ("", "Error [%]"),
     ]
     assert labels(conductance_figure(history)) == [("Epoch", "Conductance [S]")]
     assert labels(voltage_figure(final_of("binary", 4, 1, 6)))[0][1].endswith("[V]")
@@ -134,21 +134,30 @@ def test_units_are_named():
     ]
 
 
-def test_the_loss_is_in_decibels():
+def test_no_loss_at_all_is_left_out_of_the_logarithmic_axis():
     history = history_of(3, "loss")
     history["loss"].values[:] = [1.0, 0.1, 0.0]
     figure = loss_figure(history)
     (line,) = figure.axes[0].get_lines()
-    np.testing.assert_allclose(
-        points_of(line)[:, 1], [0.0, -10.0]
-    )  # no loss at all has no decibels
+    np.testing.assert_allclose(points_of(line)[:, 1], [1.0, 0.1])
+    assert figure.axes[0].get_yscale() == "log"
+
+
+def test_samples_are_called_by_their_inputs_and_runs_by_their_names():
+    final = final_of("binary", 4, 1, 6).assign(
+        input=(("sample", "input_index"), [[-2.0, 2.0], [2.0, 2.0], [2.0, -2.0], [0.5, 0.25]])
+    )
+    figure = prediction_figure(final.assign_attrs(run="xor_seed0_001"))
+    ticks = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert ticks[0] == "-2 V\n2 V" and ticks[3] == "0.5 V\n0.25 V"
+    assert [text.get_text() for text in figure.texts] == ["xor_seed0_001"]
 
 
 def test_tests_made_now_and_then_are_one_curve():
     figure = loss_figure(history_of(9, "loss", "accuracy", "test_loss", "test_accuracy"))
-    assert legend(figure) == ["training loss", "test loss", "training accuracy", "test accuracy"]
+    assert legend(figure) == ["training loss", "test loss", "training error", "test error"]
     curves = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
-    points = points_of(curves["test accuracy"])
+    points = points_of(curves["test error"])
     assert points[:, 0].tolist() == [1, 3, 5, 7, 9]
     assert np.isfinite(points).all()
 

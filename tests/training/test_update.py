@@ -50,11 +50,16 @@ def test_trainings_that_differ_in_seed_and_rate_compile_once():
         "engine=ngspice",
         "constraint={kind='box.Box',lower=1e-6,upper=1.0}",
         "nonidealities=[{kind='read_noise.ReadNoise',deviation=1e-6}]",
-        "dataset.scale=2.0",
     ],
 )
 def test_other_trainings_share_nothing(other):
     assert iris(other).trainer.update is not iris().trainer.update
+
+
+def test_other_samples_of_the_same_sizes_share_what_is_compiled():
+    other = iris("dataset.scale=2.0")
+    assert other.trainer.update is iris().trainer.update
+    assert not np.array_equal(other.trainer.data.train_inputs, iris().trainer.data.train_inputs)
 
 
 def test_the_rate_that_counts_is_the_own_one():

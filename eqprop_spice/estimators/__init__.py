@@ -1,0 +1,1 @@
+"""Circuits as estimators of scikit-learn."""
