@@ -136,9 +136,23 @@ class Experiment:
             table = ExperimentTable.model_validate(frozen_lists(content))
         except ValidationError as error:
             raise origin.complaint(error, (), ExperimentTable) from error
-        experiment = cls(table, origin)
+        experiment = cls(cls._self_contained(table, origin), origin)
         experiment.check()
         return experiment._with_chosen_beta() if table.rule.get("beta") == AUTO else experiment
+
+    @staticmethod
+    def _self_contained(table: ExperimentTable, origin: Origin) -> ExperimentTable:
+        """Return the tables with what other files say in them."""
+        if table.substrate is None:
+            return table
+        key = "kind"
+        try:
+            kind = resolve("substrates", table.substrate.get(key))
+            key = "path"
+            whole = kind.self_contained(table.substrate, Path(origin.source).parent)
+        except (ConfigError, NetlistError) as error:
+            raise ConfigError(f"{origin.place(('substrate', key))}: {error}") from error
+        return table.model_copy(update={"substrate": whole})
 
     def _with_chosen_beta(self) -> "Experiment":
         """Return the experiment with the beta of the smallest error at the start, as a number."""

@@ -73,16 +73,21 @@ def _sense_names(deck: Deck) -> dict[str, str]:
     return names
 
 
-def portable_netlist(deck: Deck) -> str:
+def portable_netlist(deck: Deck, *, title: str = "operating point") -> str:
     """Return the text of a netlist with the deck's operating point.
+
+    Args:
+        deck: The netlist.
+        title: What the circuit is; other characters than letters, digits and blanks become blanks.
 
     Raises:
         NetlistError: If the deck holds a name or number that does not belong in a netlist.
     """
+    harmless = "".join(c if c.isascii() and c.isalnum() else " " for c in title)
     names = _sense_names(deck)
     sensed = frozenset(names)
     lines = [
-        "* operating point",
+        f"* {harmless}",
         *(card for element in deck.elements for card in _cards(element, sensed, names)),
         *(
             f".MODEL {_checked(model.name)} {model.kind.upper()}({_assigned(model.parameters)[1:]})"
