@@ -291,7 +291,7 @@ class Netlist(AbstractSubstrate):
     def respond(self, params, inputs, state, forces) -> tuple[Array, Bool[Array, " batch"]]:
         """Return how all unknowns change with small currents into the outputs."""
         circuit, state = self.programmed(params), np.asarray(state)
-        valid = np.isfinite(state).all(axis=1)
+        valid = np.array(np.isfinite(state).all(axis=1))
         currents = attached.load(circuit, self._pairs, np.nan_to_num(np.asarray(forces)))
         change = sensitivity.respond(circuit, np.where(valid[:, None], state, 0.0), currents)
         return change, np.logical_and(valid, np.isfinite(change).all(axis=1))
