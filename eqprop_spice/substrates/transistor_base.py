@@ -72,6 +72,7 @@ class AbstractTransistors(AbstractSubstrate):
         num_outputs: Outputs; taken from the data set if 0.
         input_offset: Voltage of a source whose input is zero [V].
         input_scale: Volts per unit of an input.
+        input_limits: Lowest and highest voltage of these sources [V]; none if empty.
         doubled_inputs: Whether a second source has the opposite sign of `input_scale`.
         constants: Voltages of further sources [V].
         differential: Whether an output is the difference of two nodes.
@@ -85,7 +86,7 @@ class AbstractTransistors(AbstractSubstrate):
         supply: Supply voltage of transmission gates [V]: the bulk of their p-channel transistors.
         threshold_spread: Standard deviation of the thresholds of a chip [V].
         transconductance_spread: The same of KP, relative.
-        read_noise: Standard deviation of every reading of a voltage [V].
+        read_noise: Standard deviation of every reading of a free node's voltage [V].
         chip: Seed of the spreads: one chip.
         contrast_with: "law" for the contrast above; "drops" for the published rule whatever the
             region: $\tfrac{S}{2} (\Delta V_2^2 - \Delta V_1^2)$.
@@ -98,6 +99,7 @@ class AbstractTransistors(AbstractSubstrate):
     num_outputs: int = 0
     input_offset: float = 0.0
     input_scale: float = 1.0
+    input_limits: tuple[float, ...] = ()
     doubled_inputs: bool = False
     constants: tuple[float, ...] = ()
     differential: bool = True
@@ -123,6 +125,11 @@ class AbstractTransistors(AbstractSubstrate):
         for name in ("num_inputs", "num_outputs"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative.")
+        limits = self.input_limits
+        if limits and not (len(limits) == 2 and limits[0] < limits[1]):
+            raise ConfigError(
+                f"input_limits is {limits}; expected the lowest voltage, the highest."
+            )
         if not self.transconductance > 0.0:
             raise ConfigError(f"transconductance is {self.transconductance}; it must be positive.")
         if self.transmission and self.body_effect:
@@ -231,6 +238,8 @@ class AbstractTransistors(AbstractSubstrate):
         parts = [self.input_offset + self.input_scale * inputs]
         if self.doubled_inputs:
             parts.append(self.input_offset - self.input_scale * inputs)
+        if self.input_limits:
+            parts = [xp.clip(part, *self.input_limits) for part in parts]
         if self.constants:
             constants = xp.asarray(self.constants)[None, :]
             parts.append(xp.broadcast_to(constants, (len(inputs), len(self.constants))))
@@ -310,11 +319,12 @@ class AbstractTransistors(AbstractSubstrate):
         """Return a state with the voltages that are read."""
         if key is None or not self.random:
             return settled
-        noise = jax.random.normal(jax.random.fold_in(key, number), settled.state.shape)
+        shape = settled.state[:, self._graph.num_sources :].shape
+        noise = self.read_noise * jax.random.normal(jax.random.fold_in(key, number), shape)
         xp = settled.state.__array_namespace__()
-        return dataclasses.replace(
-            settled, state=settled.state + self.read_noise * xp.asarray(noise)
-        )
+        # The sources are known.
+        whole = xp.pad(xp.asarray(noise), ((0, 0), (self._graph.num_sources, 0)))
+        return dataclasses.replace(settled, state=settled.state + whole)
 
     def outputs(self, state: Float[Array, "batch node"]) -> Float[Array, "batch output"]:
         """Return the output voltages [V]."""
