@@ -176,6 +176,9 @@ def netlist(
     out: Annotated[
         Path | None, typer.Option(help="File to write; standard output if none.")
     ] = None,
+    dialect: Annotated[
+        str, typer.Option(help="Portable form without commands: ngspice, ltspice or xyce.")
+    ] = "",
 ) -> None:
     """Write the netlist of a phase, with the starting conductances of the file's seed.
 
@@ -199,6 +202,10 @@ def netlist(
     if not 0 <= sample < count:
         raise ConfigError(f"--sample is {sample}; the dataset has samples 0 to {count - 1}.")
     text = marked(trained_netlists(experiment, params, sample=sample)[phase])
+    if dialect:
+        from eqprop_spice.spice.portable import in_dialect
+
+        text = marked(in_dialect(text, dialect))
     if out is None:
         sys.stdout.write(text)
     else:

@@ -108,3 +108,13 @@ class Digits(_Table):
         from sklearn.datasets import load_digits
 
         return load_digits(return_X_y=True)  # pyright: ignore[reportReturnType]
+
+
+@dataclasses.dataclass(frozen=True)
+class BreastCancer(_Table):
+    """Cell nuclei of breast tissue: 569 samples, 30 features, 2 classes."""
+
+    def _table(self) -> tuple[np.ndarray, np.ndarray]:
+        from sklearn.datasets import load_breast_cancer
+
+        return load_breast_cancer(return_X_y=True)  # pyright: ignore[reportReturnType]

@@ -46,6 +46,7 @@ from eqprop_spice.substrates.resistive import ResistiveNetwork
 from eqprop_spice.training.optimizers import make_optimizer
 from eqprop_spice.training.trainer import Trainer
 from eqprop_spice.training.update import Update, share
+from eqprop_spice.updates.base import AbstractPulsed, with_devices
 
 AUTO = "auto"
 """A beta that is chosen when the experiment is read: that of the smallest error."""
@@ -179,9 +180,23 @@ class Experiment:
             table = ExperimentTable.model_validate(frozen_lists(content))
         except ValidationError as error:
             raise origin.complaint(error, (), ExperimentTable) from error
-        experiment = cls(table, origin).with_chosen_engine()
+        experiment = cls(cls._self_contained(table, origin), origin).with_chosen_engine()
         experiment.check()
         return experiment._with_chosen_beta() if table.rule.get("beta") == AUTO else experiment
+
+    @staticmethod
+    def _self_contained(table: ExperimentTable, origin: Origin) -> ExperimentTable:
+        """Return the tables with what other files say in them."""
+        if table.substrate is None:
+            return table
+        key = "kind"
+        try:
+            kind = resolve("substrates", table.substrate.get(key))
+            key = "path"
+            whole = kind.self_contained(table.substrate, Path(origin.source).parent)
+        except (ConfigError, NetlistError) as error:
+            raise ConfigError(f"{origin.place(('substrate', key))}: {error}") from error
+        return table.model_copy(update={"substrate": whole})
 
     def _with_chosen_beta(self) -> "Experiment":
         """Return the experiment with the beta of the smallest error at the start, as a number."""
@@ -222,7 +237,7 @@ class Experiment:
         self._check_size()
         with self._placing(system):
             substrate.check()
-        _ = self.rule, self.cost, self.constraint, self.initializer
+        _ = self.rule, self.cost, self.constraint, self.pulsed, self.initializer
         if self.table.circuit is not None and self.table.training.weights == "reciprocity":
             _ = self.network.group_weights
         self._check_shapes()
@@ -438,12 +453,19 @@ class Experiment:
         return self.initializer(self.substrate.parameter_shapes(), rng)
 
     @functools.cached_property
+    def pulsed(self) -> AbstractPulsed | None:
+        """The devices that take the optimizer's changes; None for numbers."""
+        table = self.table.update
+        return None if table is None else self._component("updates", table, "update")
+
+    @functools.cached_property
     def optimizer(self) -> Callable[[Any], optax.GradientTransformation]:
         """The optimizer of [optimizer] for a learning rate, which may be traced."""
         training, table = self.table.training, self.table.optimizer
         count = len(self.data.train_inputs)
         num_batches = -(-count // (min(training.batch_size, count) or count))
-        return functools.partial(
+        pulsed = self.pulsed
+        make = functools.partial(
             make_optimizer,
             table.kind,
             num_steps=training.epochs * num_batches,
@@ -455,6 +477,7 @@ class Experiment:
             decay=table.decay,
             group_factors=self._group_factors(),
         )
+        return make if pulsed is None else lambda rate: with_devices(make(rate), pulsed)
 
     def _group_factors(self) -> dict[str, float]:
         """Return the factors of the learning rate by group name."""

@@ -135,6 +135,8 @@ class ExperimentTable(_Table):
     rule: dict[str, Any]
     cost: dict[str, Any] = {"kind": "squared_error.SquaredError"}
     optimizer: OptimizerTable
+    update: dict[str, Any] | None = None
+    """[update]: devices that pulses move, instead of numbers; see `updates.base`."""
     constraint: dict[str, Any] | None = None
     training: TrainingTable
     nonidealities: tuple[dict[str, Any], ...] = ()

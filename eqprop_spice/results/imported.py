@@ -16,11 +16,11 @@ from eqprop_spice.engines.nodal.circuit import NodalCircuit
 from eqprop_spice.engines.nodal.parts import Parts, parts_of
 from eqprop_spice.engines.nodal.solve import solved
 from eqprop_spice.errors import ConvergenceError, NetlistError
-from eqprop_spice.spice.cards import Limits, cards_of, decoded, read_limited
 from eqprop_spice.spice.deck import Deck
 from eqprop_spice.spice.plain import plain_operating_point, without_commands
 from eqprop_spice.spice.portable import portable_netlist
 from eqprop_spice.spice.reader import read
+from eqprop_spice.spice.source_text import source_text
 
 TOLERANCE = 1e-9
 """Volts, and share of a voltage, that two solutions of one circuit may differ by: ngspice is asked
@@ -90,13 +90,7 @@ def _original(path: Path, *, include: bool, skip_commands: bool) -> str:
     It is as it was written but for what was asked to be left out. With included files, it is the
     cards of all files, since the child sees no file but this.
     """
-    limits = Limits()
-    text = decoded(read_limited(path, limits), path.name, limits)
-    if include:
-        source = cards_of(
-            text, path.name, limits, skip_commands=skip_commands, include_from=path.parent
-        )
-        text = "\n".join(["*", *(card.text for card in source.cards), ".end"])
+    text = source_text(path, include=include, skip_commands=skip_commands)
     # ngspice reads no micro sign, neither of the two.
     return without_commands(text.replace("\u00b5", "u").replace("\u03bc", "u"))
 

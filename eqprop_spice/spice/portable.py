@@ -7,10 +7,14 @@ text of the netlist that was read is in it.
 
 import re
 from collections.abc import Iterator
+from typing import Literal, get_args
 
-from eqprop_spice.errors import NetlistError
+from eqprop_spice.errors import ConfigError, NetlistError
 from eqprop_spice.spice.deck import Deck, Element
+from eqprop_spice.spice.reader import read_text
 from eqprop_spice.spice.writer import ACCURATE_TOLERANCES, number
+
+Dialect = Literal["ngspice", "ltspice", "xyce"]
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -73,25 +77,65 @@ def _sense_names(deck: Deck) -> dict[str, str]:
     return names
 
 
-def portable_netlist(deck: Deck) -> str:
+def _options(deck: Deck, dialect: Dialect) -> list[str]:
+    """Return tolerances and temperatures in the words of a simulator."""
+    gmin = f"gmin={number(deck.junction_conductance)}"
+    celsius = f"temp={number(deck.temperature)} tnom={number(deck.nominal_temperature)}"
+    if dialect == "xyce":
+        return [
+            f".OPTIONS DEVICE {celsius} {gmin}",
+            ".OPTIONS NONLIN reltol=1e-10 abstol=1e-15 rhstol=1e-13",
+            ".PRINT DC V(*)",
+        ]
+    return [f".OPTIONS {ACCURATE_TOLERANCES} {gmin}", f".OPTIONS {celsius}"]
+
+
+def portable_netlist(
+    deck: Deck, *, title: str = "operating point", dialect: Dialect = "ngspice"
+) -> str:
     """Return the text of a netlist with the deck's operating point.
+
+    Args:
+        deck: The netlist.
+        title: What the circuit is; other characters than letters, digits and blanks become blanks.
+
+        dialect: Whose options are written; elements and models are the same.
 
     Raises:
         NetlistError: If the deck holds a name or number that does not belong in a netlist.
     """
+    harmless = "".join(c if c.isascii() and c.isalnum() else " " for c in title)
     names = _sense_names(deck)
     sensed = frozenset(names)
     lines = [
-        "* operating point",
+        f"* {harmless}",
         *(card for element in deck.elements for card in _cards(element, sensed, names)),
         *(
             f".MODEL {_checked(model.name)} {model.kind.upper()}({_assigned(model.parameters)[1:]})"
             for model in deck.models.values()
         ),
-        f".OPTIONS {ACCURATE_TOLERANCES} gmin={number(deck.junction_conductance)}",
-        f".OPTIONS temp={number(deck.temperature)} tnom={number(deck.nominal_temperature)}",
+        *_options(deck, dialect),
         *(f".NODESET V({_checked(n)})={number(value)}" for n, value in deck.guesses.items()),
         ".OP",
         ".END",
     ]
     return "\n".join(lines) + "\n"
+
+
+def in_dialect(text: str, dialect: str) -> str:
+    """Return a netlist of this package in the portable form, for one simulator.
+
+    Args:
+        text: The netlist; it is read, and written anew without its commands.
+        dialect: "ngspice", "ltspice" or "xyce".
+
+    Raises:
+        ConfigError: If there is no such dialect.
+        NetlistError: If it holds what the portable form does not have: behavioral sources.
+    """
+    if dialect not in get_args(Dialect):
+        raise ConfigError(
+            f"The dialect is '{dialect}'; it must be one of {', '.join(get_args(Dialect))}."
+        )
+    deck = read_text(text, skip_commands=True)
+    return portable_netlist(deck, title=deck.title, dialect=dialect)  # pyright: ignore[reportArgumentType]

@@ -7,6 +7,7 @@ analyses, initial conditions of transients) is left out and noted.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from eqprop_spice.errors import NetlistError
@@ -95,6 +96,7 @@ def read_text(
     limits: Limits | None = None,
     skip_commands: bool = False,
     include_from: Path | None = None,
+    parameters: Mapping[str, float] | None = None,
 ) -> Deck:
     """Return what the text of a netlist says.
 
@@ -104,6 +106,7 @@ def read_text(
         limits: What it may ask for.
         skip_commands: Whether .control sections are left out instead of refused.
         include_from: The folder whose files it may include; none if None.
+        parameters: Other values of .param cards outside of subcircuits.
 
     Raises:
         NetlistError: If it is refused, with line, card, reason and remedy.
@@ -114,7 +117,12 @@ def read_text(
     notes = list(source.notes)
     settings = Settings()
     flat = Flattened(settings, limits, notes)
-    values = Values(top, None, {}, flat.budget)
+    given = dict(parameters or {})
+    for parameter in given:
+        if parameter not in top.parameters:
+            hint = nearest(parameter, top.parameters)
+            raise NetlistError(f"{name}: there is no .param '{parameter}'{hint}.")
+    values = Values(top, None, given, flat.budget)
     # Sorted, since .temp holds against the option wherever it stands.
     for card in sorted(general, key=lambda card: card.keyword == ".temp"):
         with at(card):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -97,6 +98,18 @@ class AbstractSubstrate:
     ) -> Float[Array, " batch"]:
         """Return the energy of a state without what is attached to the outputs."""
         raise NotImplementedError
+
+    @classmethod
+    def self_contained(cls, arguments: dict[str, Any], folder: Path) -> dict[str, Any]:
+        """Return the arguments of an experiment's file so that no other file is needed.
+
+        Run folders and workers elsewhere get an experiment as it is returned here.
+
+        Args:
+            arguments: By the name of the field, not checked yet.
+            folder: That of the experiment's file.
+        """
+        return arguments
 
     # What it is like.
 

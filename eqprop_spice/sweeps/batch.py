@@ -26,6 +26,7 @@ from eqprop_spice.sweeps.cell import (
 )
 from eqprop_spice.training.tally import tally
 from eqprop_spice.training.trainer import Trainer, TrainingState
+from eqprop_spice.updates.base import seeded
 
 BETA = "rule.beta"
 
@@ -131,13 +132,15 @@ def _lanes(experiment: Experiment, cells: Sequence[Mapping[str, Any]]) -> _Lanes
     params = {name: np.stack([start[name] for start in drawn]) for name in shapes}
     state = jax.vmap(lambda p: experiment.trainer.init(p).optimizer_state)(params)
     constrained = jax.vmap(lambda p: experiment.trainer.init(p).params)(params)
+    seeds = np.array([cell.get(SEED, table.seed) for cell in cells])
+    state = jax.vmap(seeded)(state, seeds)
     return _Lanes(
         np.arange(len(cells)),
         constrained,
         state,
         np.array([cell.get(RATE, table.optimizer.learning_rate) for cell in cells], float),
         np.array([cell.get(BETA, beta) for cell in cells], float),
-        np.array([cell.get(SEED, table.seed) for cell in cells]),
+        seeds,
     )
 
 

@@ -18,6 +18,7 @@ from eqprop_spice.phases import Free
 from eqprop_spice.settled import AnySettled
 from eqprop_spice.training.tally import Tally, tally
 from eqprop_spice.training.update import Update
+from eqprop_spice.updates.base import seeded
 
 SAMPLES_PER_CALL = 2048
 """Samples of the minibatches that one call of a compiled program visits; calls are not free."""
@@ -81,7 +82,7 @@ class Trainer:
         optimizer = self.update.optimizer(self.learning_rate)
         substrate = self.update.substrate
         carry = substrate.initial_state(self._full_size) if substrate.warm else None
-        return TrainingState(arrays, optimizer.init(arrays), 0, carry)
+        return TrainingState(arrays, seeded(optimizer.init(arrays), self.seed), 0, carry)
 
     def step(self, state: TrainingState, inputs, targets, key=None):
         """Update once; return the next state, and outputs and convergence before it."""

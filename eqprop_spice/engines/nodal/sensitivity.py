@@ -137,7 +137,7 @@ def gradient(
         weights: What `multipliers` returned for them.
     """
     full, mu = grounded(state), grounded(weights)
-    linear = _linear_gradient(circuit, full, mu)
+    linear = linear_gradient(circuit, full, mu)
     fields: dict[tuple[int, str], np.ndarray] = {}
     columns = []
     for found in names:
@@ -146,12 +146,12 @@ def gradient(
             continue
         key = (found.group, found.field)
         if key not in fields:
-            fields[key] = _field_gradient(circuit.devices[found.group], found.field, full, mu)
+            fields[key] = field_gradient(circuit.devices[found.group], found.field, full, mu)
         columns.append(fields[key][:, found.instance])
     return np.stack(columns, axis=1)
 
 
-def _linear_gradient(
+def linear_gradient(
     circuit: NodalCircuit, full: np.ndarray, mu: np.ndarray
 ) -> Float[np.ndarray, "batch element"]:
     """Return the gradient by the values of all linear elements."""
@@ -165,7 +165,7 @@ def _linear_gradient(
     return found[:, :-1]
 
 
-def _field_gradient(
+def field_gradient(
     group: Devices, field: str, full: np.ndarray, mu: np.ndarray
 ) -> Float[np.ndarray, "batch instance"]:
     """Return the gradient by a field of all devices of a group."""

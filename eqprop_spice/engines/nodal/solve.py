@@ -279,6 +279,7 @@ def solve(
     circuit: NodalCircuit,
     values: Float[np.ndarray, "batch element"] | None = None,
     start: Float[np.ndarray, "batch unknown"] | None = None,
+    extra: Float[np.ndarray, "batch unknown"] | None = None,
 ) -> NodalPoint:
     """Find operating points.
 
@@ -287,11 +288,14 @@ def solve(
         values: Values of the elements by sample, of which those of V and I count; the circuit's
             own, as one sample, if None.
         start: Unknowns to start from; zeros if None.
+        extra: Currents from outside into the nodes [A]; none if None.
 
     Returns:
         The operating points; those not found are marked.
     """
     right = circuit.right(circuit.values[None] if values is None else values)
+    if extra is not None:
+        right = right + extra
     state = np.zeros_like(right) if start is None else np.array(start, float)
     steps = np.zeros(len(right), int)
     lost = np.arange(len(right))

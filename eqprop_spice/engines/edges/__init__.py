@@ -1,0 +1,1 @@
+"""Networks whose edges are transistors: their equations, and how they are solved."""

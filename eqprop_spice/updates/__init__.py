@@ -1,0 +1,1 @@
+"""How a device takes the changes that an optimizer asks for."""
