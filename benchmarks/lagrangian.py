@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
 from eqprop_spice.experiment.experiment import Experiment
-from eqprop_spice.lagrangian.prototypes import ladder_cards, ladder_values
+from eqprop_spice.lagrangian.prototypes import Prototype, ladder_cards, ladder_values
 from eqprop_spice.phases import Free
 from eqprop_spice.substrates.ac_circuit import AcCircuit
 from eqprop_spice.substrates.trajectory import Trajectory
@@ -46,11 +46,12 @@ def seeds(name: str) -> int:
 
 def ladders() -> None:
     """Compare what ladders found with the textbook, element by element."""
-    for name, prototype, order in (
+    known: tuple[tuple[str, Prototype, int], ...] = (
         ("butterworth_3", "butterworth", 3),
         ("chebyshev_5", "chebyshev", 5),
         ("chebyshev_5_untied", "chebyshev", 5),
-    ):
+    )
+    for name, prototype, order in known:
         book = ladder_values(prototype, order)
         for seed in range(seeds(name)):
             experiment, _, params, loss, seconds = trained(name, seed)
