@@ -44,6 +44,7 @@ def samples(count=5):
     return inputs, targets
 
 
+@pytest.mark.slow
 def test_contract():
     check_substrate(LADDER, drawn(LADDER), *samples())
 
