@@ -56,8 +56,8 @@ class Langevin:
 
     def _noise(self, state: Array, key: Array) -> Array:
         lanes, units = state.shape
-        drawn = normals(key, (units, self.shared)).astype(state.dtype).T
-        return jnp.tile(drawn, (lanes // self.shared, 1))
+        drawn = normals(key, (self.shared, units)).astype(state.dtype)
+        return jnp.tile(drawn, (lanes // self.shared, 1)) if lanes > self.shared else drawn
 
     def _move(self, carry: Any, key: Array, step: Array) -> tuple[Any, Array]:
         """Return where every lane is next, and how probably its proposal was accepted."""
