@@ -7,8 +7,10 @@ module here that imports JAX imports this one, directly or through others.
 """
 
 import functools
+import importlib.util
 import os
 import warnings
+from pathlib import Path
 from typing import TypeAlias
 
 import jax
@@ -26,6 +28,48 @@ if not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
             "names no dtype. Turn the mode on yourself, before, to be without this message.",
             stacklevel=2,
         )
+
+CACHE_VARIABLE = "EQPROP_CACHE"
+"""Environment variable: where compiled programs are kept; "off" for nowhere."""
+
+CACHE_BYTES = 500_000_000
+"""Most that is kept; what was not used for longest goes first."""
+
+WORTH_KEEPING = 0.2
+"""Seconds of compilation from which on a program is kept."""
+
+
+def cache_folder() -> Path | None:
+    """Return the user's folder of compiled programs for this version of JAX; None for none.
+
+    A process that other code has set up, or that has a cache of its own, is left as it is.
+    """
+    chosen = os.environ.get(CACHE_VARIABLE, "")
+    if chosen == "off" or JAX_WAS_HERE or os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return None
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    root = Path(chosen) if chosen else Path(home) / "eqprop_spice"
+    return root / f"jax-{jax.__version__}"
+
+
+def keep_compiled() -> None:
+    """Keep compiled programs in the user's folder, so that they are compiled once per machine."""
+    folder = cache_folder()
+    # The bound needs a lock between processes, which JAX takes from this package.
+    if folder is None or importlib.util.find_spec("filelock") is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if not os.access(folder, os.W_OK):
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTH_KEEPING)
+
+
+keep_compiled()
 
 Array: TypeAlias = np.ndarray | jax.Array
 """A numpy or JAX array. Formulas use the namespace of their argument and run on both."""

@@ -156,7 +156,18 @@ def train(
             f"{_reason(error, run.path)} The previous checkpoint is intact; continue with: {again}"
         ) from error
     print_results(run.results)
-    say(f"figures, netlists and history: {run.path}")
+    say(f"figures, netlists, history and report.html: {run.path}")
+    _write_report(run)
+
+
+def _write_report(run: "Run") -> None:
+    """Write the page of a run; one that cannot be drawn costs a message, as figures do."""
+    from eqprop_spice.results.report import write_report
+
+    try:
+        write_report(run)
+    except (ConfigError, ValueError, RuntimeError) as error:
+        say(f"remark: report.html was not written: {error}", errors)
 
 
 def _caution(run: "Run") -> None:
@@ -362,9 +373,14 @@ def sweep(
     if as_json:
         print(json.dumps(result, indent=2))
         return
+    from eqprop_spice.results.report import write_summary
+
+    figures = commands.save_figures(store)
+    title, toml = store.path.name, store.sweep.experiment.to_toml()
+    page = write_summary(store.path, title, result, figures, toml)
     print_rates(result.pop("rates"))
     print_results(result)
-    for path in commands.save_figures(store):
+    for path in [*figures, page]:
         say(str(path))
 
 
@@ -432,8 +448,12 @@ def compare(
     if as_json:
         print(json.dumps(result, indent=2))
         return
+    from eqprop_spice.results.report import write_summary
+
+    title, toml = store.path.name, store.sweep.experiment.to_toml()
+    page = write_summary(store.path, title, result, figures, toml)
     print_comparison(result)
-    for path in figures:
+    for path in [*figures, page]:
         say(str(path))
 
 

@@ -167,7 +167,10 @@ def print_results(results: dict[str, Any]) -> None:
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print a row for each of several things, under the names that any of them has."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(*names, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        # What is too long for the terminal goes on in the next line; nothing is cut off.
+        table.add_column(name, overflow="fold")
     for row in rows:
         # Names of files may look like markup.
         table.add_row(*(Text(with_unit(name, row.get(name))) for name in names))

@@ -4,6 +4,7 @@ import dataclasses
 import platform
 from importlib import metadata
 
+import jax
 import numpy as np
 from scipy.optimize import brentq
 
@@ -57,6 +58,7 @@ def diagnose() -> Report:
     findings = {
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in packages},
+        "devices of JAX": ", ".join(str(device) for device in jax.devices()),
         "ngspice library": library_path(),
         "ngspice version": Session.do(lambda session: session.version),
         "test circuit": f"error {error:.1e} V ({'good' if healthy else 'BAD'}, "

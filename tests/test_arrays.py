@@ -1,5 +1,9 @@
 """The tests check annotations: without that, none of these calls would fail."""
 
+import os
+import subprocess
+import sys
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -28,3 +32,39 @@ def test_arrays_of_both_libraries_pass():
 @pytest.mark.usefixtures("unchecked")
 def test_a_test_may_pass_wrong_types_on_purpose():
     assert Force(np.zeros(3)).currents.shape == (3,)
+
+
+KEPT = """
+import eqprop_spice.arrays
+import jax
+print(jax.config.jax_compilation_cache_dir)
+"""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "other_first"),
+    [("on", False), ("off", False), ("elsewhere", False), ("unwritable", False), ("on", True)],
+)
+def test_compiled_programs_are_kept_unless_the_user_or_other_code_says_otherwise(
+    tmp_path, chosen, other_first
+):
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    environment["XDG_CACHE_HOME"] = str(tmp_path)
+    (tmp_path / "file").touch()
+    places = {"off": "off", "elsewhere": tmp_path / "here", "unwritable": tmp_path / "file"}
+    if chosen in places:
+        environment["EQPROP_CACHE"] = str(places[chosen])
+    code = ("import jax\n" if other_first else "") + KEPT
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kept = done.stdout.strip()
+    if other_first or chosen in ("off", "unwritable"):
+        assert kept == "None"
+    else:
+        root = tmp_path / ("here" if chosen == "elsewhere" else "eqprop_spice")
+        assert kept.startswith(f"{root}{os.sep}jax-")

@@ -27,6 +27,7 @@ from eqprop_spice.engines.uniqueness import Uniqueness, find_operating_points
 from eqprop_spice.files import for_json
 from eqprop_spice.gradients.beta_scan import TARGET_ERROR, BetaScan, beta_grid, scan
 from eqprop_spice.gradients.comparison import Comparison, compare_layers
+from eqprop_spice.notebook import html_table
 from eqprop_spice.phases import Free
 from eqprop_spice.rules.base import Estimate
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
@@ -98,6 +99,11 @@ class Audit:
     def verdict(self) -> str:
         """`OK`, or the first cause."""
         return self.causes[0].code if self.causes else OK
+
+    def _repr_html_(self) -> str:
+        """Show a notebook the verdict."""
+        rows = {"verdict": self.verdict, **{c.code: f"{c.finding} {c.remedy}" for c in self.causes}}
+        return html_table(f"Audit of {self.case.name}", rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data for JSON; what is not a number is None."""

@@ -18,6 +18,7 @@ from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.files import for_json
 from eqprop_spice.gradients.beta_scan import BetaScan, beta_grid, scan
 from eqprop_spice.gradients.comparison import Comparison, compare_layers, worst_error
+from eqprop_spice.notebook import html_table
 from eqprop_spice.phases import Free
 from eqprop_spice.rules.adjoint import Adjoint
 from eqprop_spice.rules.base import AbstractRule, Estimate
@@ -49,6 +50,11 @@ class SystemAudit:
     estimates: dict[str, dict[str, Comparison]]
     scans: dict[str, BetaScan]
     verdict: str
+
+    def _repr_html_(self) -> str:
+        """Show a notebook the verdict."""
+        rows = {"verdict": self.verdict}
+        return html_table(f"Audit of {self.name}", rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data for JSON; what is not a number is None."""

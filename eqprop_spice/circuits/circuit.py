@@ -22,6 +22,7 @@ from eqprop_spice.circuits.groups import Amplifiers, AtNodes, Group, Sources
 from eqprop_spice.circuits.layouts import GROUND, Product, add_at
 from eqprop_spice.circuits.maps import NodeMap, set_at, sum_at, take_columns
 from eqprop_spice.errors import NetlistError, ParameterError
+from eqprop_spice.notebook import html_table
 
 CLAMP_GROUP = "_clamp"
 """Name of the sources that clamp the outputs; no group of a user starts with an underscore."""
@@ -46,6 +47,16 @@ class Circuit:
     groups: tuple[Group, ...]
     output_nodes: Int[np.ndarray, "output two"]
     num_inputs: int
+
+    def _repr_html_(self) -> str:
+        """Show a notebook what the circuit is made of."""
+        groups = {g.name: f"{g.num_instances} {type(g.device).__name__}" for g in self.groups}
+        amplifiers = {a.name: f"{len(a.outputs)} amplifiers" for a in self.amplifiers}
+        title = (
+            f"Circuit: {self.num_inputs} inputs, {self.num_outputs} outputs, "
+            f"{len(self.free_nodes)} free nodes"
+        )
+        return html_table(title, groups | amplifiers)
 
     @property
     def num_nodes(self) -> int:

@@ -1,8 +1,10 @@
 """report.html: everything that a run shows, in one file that opens anywhere without a network."""
 
+import base64
 import html
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,11 @@ MOST_POINTS = 600
 
 MOST_AUDIT_BYTES = 10_000_000
 
+MOST_FIGURE_BYTES = 20_000_000
+
+MOST_ROWS = 200
+"""Rows of a table; a sweep may have thousands."""
+
 CURVES = {
     "loss": ("training loss", "V^2"),
     "test_loss": ("test loss", "V^2"),
@@ -38,7 +45,7 @@ LOGARITHMIC = {"V^2", "V"}
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse}td,th{padding:.1rem .8rem .1rem 0;text-align:left;vertical-align:top}
-pre{background:#f4f4f4;padding:.6rem;overflow-x:auto;font-size:.85rem}svg{max-width:100%;height:auto}
+pre{background:#f4f4f4;padding:.6rem;overflow-x:auto;font-size:.85rem}svg,img{max-width:100%;height:auto}
 .curves{border:1px solid #ccc}.said{min-height:1.5em;color:#555}h2{margin-top:2rem}
 """
 
@@ -110,8 +117,49 @@ def write_report(run: Run) -> Path:
     return path
 
 
+def write_summary(
+    folder: Path, title: str, result: dict[str, Any], figures: Sequence[Path], toml: str = ""
+) -> Path:
+    """Write the page of a sweep or a comparison into its folder; return the file.
+
+    Args:
+        folder: Where to put it.
+        title: What it is called.
+        result: Figures by name; rows of a table are lists of dictionaries.
+        figures: The PNG files of its figures, beside which lie the SVG files.
+        toml: Its experiment.
+    """
+    plain = {k: v for k, v in result.items() if not isinstance(v, list | dict)}
+    rows = [_rows(v) for v in result.values() if isinstance(v, list) and v]
+    parts = [_section("Result", _table(plain), *rows)]
+    parts += [_section(path.stem.capitalize(), _embedded(path)) for path in figures]
+    parts.append(_section("Experiment", f"<pre>{html.escape(toml)}</pre>"))
+    write_atomically(folder / FILE, _whole(title, "", parts).encode())
+    return folder / FILE
+
+
+def _rows(rows: list[dict[str, Any]]) -> str:
+    """Return a table with a row for each dictionary; what is nested is left to result.json."""
+    names = [k for k, v in rows[0].items() if not isinstance(v, list | dict)]
+    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in names)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(_shown(row.get(n)))}</td>" for n in names) + "</tr>"
+        for row in rows[:MOST_ROWS]
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _embedded(path: Path) -> str:
+    """Return a figure that lies in a file: its lines, or its pixels where those are fewer bytes."""
+    lines = read_bounded(path.with_suffix(".svg"), limit=MOST_FIGURE_BYTES).decode()
+    pixels = read_bounded(path, limit=MOST_FIGURE_BYTES)
+    if len(lines) < 2 * len(pixels):
+        return lines[lines.index("<svg") :]
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(pixels).decode()}">'
+
+
 def page(run: Run) -> str:
-    """Return the page as HTML."""
+    """Return the page of a run as HTML."""
     history, final, experiment = run.history, run.final, run.experiment
     name = f"{experiment.table.name}: {run.path.name}"
     parts = [
@@ -126,11 +174,15 @@ def page(run: Run) -> str:
         _section("Experiment", f"<pre>{html.escape(experiment.to_toml())}</pre>"),
         _section("Provenance", _table(_provenance(history))),
     ]
+    return _whole(name, experiment.table.description, parts)
+
+
+def _whole(title: str, description: str, parts: Sequence[str]) -> str:
+    title = html.escape(title)
     return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(name)}'
-        f'</title><link rel="icon" href="data:,"><style>{STYLE}</style></head><body><h1>'
-        f"{html.escape(name)}</h1><p>{html.escape(experiment.table.description)}</p>"
-        f"{''.join(parts)}<script>{SCRIPT}</script></body></html>\n"
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<link rel="icon" href="data:,"><style>{STYLE}</style></head><body><h1>{title}</h1>'
+        f"<p>{html.escape(description)}</p>{''.join(parts)}<script>{SCRIPT}</script></body></html>\n"
     )
 
 

@@ -28,6 +28,7 @@ from eqprop_spice.files import (
     remove_partials,
     write_atomically,
 )
+from eqprop_spice.notebook import html_table
 from eqprop_spice.results.datasets import final_layout, final_state, history_layout, netcdf
 from eqprop_spice.results.export import export
 from eqprop_spice.results.netlists import trained_netlists
@@ -62,7 +63,8 @@ class Run:
 
     Attributes:
         path: The folder. It holds `experiment.toml` (everything resolved), `checkpoint.npz`,
-            `history.nc`, `final.nc`, `results.json`, `free.cir`, `nudged.cir` and `figures/`.
+            `history.nc`, `history.csv`, `final.nc`, `results.json`, `free.cir`, `nudged.cir` and
+            `figures/`; `data.npz` too if the samples were given as arrays.
     """
 
     path: Path
@@ -200,6 +202,10 @@ class Run:
     def export(self, folder: str | Path, *, sample: int = 0) -> list[Path]:
         """Write the trained circuit into a folder: netlists and conductances; see `export`."""
         return export(self.experiment, self.params, folder, sample=sample)
+
+    def _repr_html_(self) -> str:
+        """Show a notebook the figures of the run."""
+        return html_table(f"Run {self.path}", self.results)
 
     def save_checkpoint(self, state: TrainingState, history: History) -> None:
         """Write all that the next update depends on."""
@@ -420,6 +426,7 @@ def _finish(run: Run, experiment: Experiment, state: TrainingState, history: His
     }
     attributes = provenance() | {DIGEST: run.digest, "experiment": experiment.to_toml()}
     write_atomically(run.path / "history.nc", netcdf(history.to_xarray(attributes)))
+    write_atomically(run.path / "history.csv", history.to_csv().encode())
     final = final_state(experiment, state).assign_attrs({DIGEST: run.digest})
     write_atomically(run.path / "final.nc", netcdf(final))
     able = "netlist" in experiment.substrate.abilities

@@ -80,6 +80,13 @@ class History:
         }
         self.conductances = list(arrays["conductances"])
 
+    def to_csv(self) -> str:
+        """Return the figures as a table, a line per epoch; what was not measured is empty."""
+        lines = [",".join(["epoch", *self.columns])]
+        for epoch, values in enumerate(zip(*self.columns.values(), strict=True), start=1):
+            lines.append(",".join([str(epoch), *("" if v != v else repr(v) for v in values)]))
+        return "\n".join(lines) + "\n"
+
     def to_xarray(self, attributes: dict[str, str]) -> xr.Dataset:
         """Return a labelled dataset with dimensions `epoch` and `conductance_label`."""
         variables: dict[str, Any] = {
