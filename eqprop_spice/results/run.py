@@ -16,6 +16,7 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from eqprop_spice import __version__
 from eqprop_spice.arrays import Array
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
@@ -45,6 +46,7 @@ from eqprop_spice.results.stored import (
     read_arrays,
     read_dataset,
     read_results,
+    written_by,
 )
 from eqprop_spice.training.history import History
 from eqprop_spice.training.trainer import TrainingState
@@ -108,8 +110,18 @@ class Run:
 
     @property
     def experiment(self) -> Experiment:
-        """The experiment of this run."""
-        return Experiment.load(self.path / "experiment.toml", trusted=False)
+        """The experiment of this run.
+
+        Raises:
+            ConfigError: If this version cannot read it, with the version that wrote it.
+        """
+        try:
+            return Experiment.load(self.path / "experiment.toml", trusted=False)
+        except ConfigError as error:
+            writer = written_by(self.path / "history.nc")
+            raise ConfigError(
+                f"{error} The run was written by {writer}; this is {__version__}."
+            ) from error
 
     @functools.cached_property
     def digest(self) -> str:

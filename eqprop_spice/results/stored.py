@@ -71,6 +71,10 @@ def digest_of(toml: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+LARGEST_TOLD = 100_000_000
+"""Bytes of a file that is read for its attributes alone."""
+
+
 class _Damaged(Exception):
     """What is wrong with a file, in words that follow a colon."""
 
@@ -190,6 +194,18 @@ class Layout:
             name: math.prod(largest[d] for d in dims) for name, dims in self.dimensions.items()
         }
         return 8 * sum(MOST_COLUMNS * n if name == ANY else n for name, n in counts.items())
+
+
+def written_by(path: Path) -> str:
+    """Return the version, and the commit if it is known, that a NetCDF file says wrote it."""
+    try:
+        attributes = _parsed(read_bounded(path, limit=LARGEST_TOLD)).attrs
+    except (_Damaged, ConfigError, OSError):
+        attributes = {}
+    version, commit = (str(attributes.get(k, ""))[:40] for k in ("eqprop_spice", "commit"))
+    if not version:
+        return "an unknown version of eqprop_spice"
+    return f"eqprop_spice {version}" + (f", commit {commit[:12]}" if commit else "")
 
 
 def read_dataset(path: Path, layout: Layout, *, digest: str) -> xr.Dataset:

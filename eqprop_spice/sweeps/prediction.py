@@ -55,7 +55,9 @@ Gradient = Callable[[Mapping[str, np.ndarray]], Mapping[str, object]]
 
 
 def can_predict(experiment: Experiment) -> bool:
-    """Whether the borders can be measured: on few samples, all of them in every update."""
+    """Whether the borders can be measured: of a circuit, few samples, all in every update."""
+    if experiment.table.circuit is None:
+        return False
     return is_full_batch(experiment) and len(experiment.data.train_inputs) <= MOST_SAMPLES
 
 

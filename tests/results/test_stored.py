@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from eqprop_spice import __version__
 from eqprop_spice.errors import ConfigError, Remark
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.results.datasets import netcdf
@@ -314,3 +315,14 @@ def test_every_file_says_which_experiment_it_belongs_to(whole):
             assert dataset.attrs[DIGEST] == whole.digest
     with np.load(whole.path / "checkpoint.npz") as file:
         assert bytes(file[DIGEST]).hex() == whole.digest
+
+
+def test_a_run_of_another_version_says_which_wrote_it(run):
+    """Such as one whose experiment has a kind that is no more."""
+    path = run.path / "experiment.toml"
+    path.write_text(path.read_text().replace("logic.Xor", "logic.Xorr"))
+    refused(lambda: run.experiment, "logic.Xorr", f"written by eqprop_spice {__version__}")
+    (run.path / "history.nc").write_bytes(b"no NetCDF")
+    refused(lambda: run.experiment, "logic.Xorr", "an unknown version")
+    (run.path / "history.nc").unlink()
+    refused(lambda: run.experiment, "logic.Xorr", "an unknown version")

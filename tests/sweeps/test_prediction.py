@@ -89,3 +89,5 @@ def test_the_noise_floor_is_that_of_the_digits_read():
 def test_only_small_tasks_are_predicted():
     assert can_predict(case_1())
     assert not can_predict(Experiment.load(EXPERIMENTS / "iris.toml"))
+    other = Experiment.load(EXPERIMENTS / "hopfield" / "digits.toml", ["training.batch_size=0"])
+    assert not can_predict(other)
