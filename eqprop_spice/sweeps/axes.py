@@ -251,13 +251,13 @@ def _axis_values(name: str, specification: Any, where: str) -> list[Any]:
     }
     if kind not in read:
         raise ConfigError(f"{where}.{name}.{kind}: unknown key. {suggestion(kind, SPECIFICATIONS)}")
-    count = value if kind == "seeds" else value[2:3] if isinstance(value, list) else None
-    for number in count if isinstance(count, list) else [count]:
-        if isinstance(number, int) and number > MAX_POSITIONS:
-            raise ConfigError(
-                f"{where}.{name}.{kind}: {number:,} positions; an axis has at most "
-                f"{MAX_POSITIONS:,}. Divide it over several sweeps."
-            )
+    # The last number says how many, whatever comes before it.
+    count = value[-1] if isinstance(value, list | tuple) and value else value
+    if kind != "values" and isinstance(count, int) and count > MAX_POSITIONS:
+        raise ConfigError(
+            f"{where}.{name}.{kind}: {count:,} positions; an axis has at most "
+            f"{MAX_POSITIONS:,}. Divide it over several sweeps."
+        )
     try:
         return read[kind](value)
     except (TypeError, ValueError) as error:
