@@ -76,7 +76,7 @@ def test_train_prints_plain_lines(tmp_path):
         )
     assert reported[0].startswith("epoch 1/45")
     assert reported[-1].startswith("epoch 45/45")
-    assert lines[-1] == f"figures, netlists and history: {folder}"
+    assert lines[-1] == f"figures, netlists, history and report.html: {folder}"
     results = Run.open(folder).results
     assert (results["seed"], results["epochs"]) == (3, 45)
 

@@ -234,8 +234,8 @@ class Experiment:
         self._check_tables()
         system = "engine" if self.table.substrate is None else "substrate"
         substrate = self.substrate
-        self._check_size()
         with self._placing(system):
+            self._check_size()
             substrate.check()
         _ = self.rule, self.cost, self.constraint, self.pulsed, self.initializer
         if self.table.circuit is not None and self.table.training.weights == "reciprocity":

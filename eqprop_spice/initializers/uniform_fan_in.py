@@ -55,6 +55,7 @@ class UniformFanIn(AbstractInitializer):
         for name, shape in shapes.items():
             if name in gains:
                 fan_in = math.prod(shape[:-1])
-            largest = gains.get(name, self.bias_gain) / math.sqrt(fan_in)
+            # A gain of -0.0 is a 0, but no range for numpy.
+            largest = abs(gains.get(name, self.bias_gain)) / math.sqrt(fan_in)
             drawn[name] = rng.uniform(-largest, largest, shape)
         return drawn

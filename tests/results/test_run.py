@@ -61,6 +61,7 @@ def test_a_run_folder_holds_everything(finished):
         "figures",
         "final.nc",
         "free.cir",
+        "history.csv",
         "history.nc",
         "lock",
         "nudged.cir",

@@ -290,6 +290,8 @@ def without_digest(run: Run) -> None:
     results.write_text(json.dumps(content))
     for name, dataset in datasets.items():
         del dataset.attrs[DIGEST]
+        # Put in when the file is read, for the figures.
+        dataset = dataset.drop_vars("input", errors="ignore")
         (run.path / f"{name}.nc").write_bytes(netcdf(dataset))
 
 
