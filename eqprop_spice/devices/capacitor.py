@@ -10,24 +10,8 @@ from eqprop_spice.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
-class Capacitor(AbstractTwoTerminal):
-    """A linear capacitor: $q = C v$. It carries no direct current.
-
-    Attributes:
-        farads: Its capacitance C [F].
-    """
-
-    farads: float | Array
-
-    def __post_init__(self) -> None:
-        """Refuse a capacitance that would give energy away."""
-        values = np.ravel(self.farads)
-        good = np.isfinite(values) & (values > 0.0)
-        if not good.all():
-            raise ConfigError(
-                f"A capacitor has {values[np.argmin(good)]} F; it must be finite and positive, "
-                "such as 1e-12 F."
-            )
+class AbstractCapacitance(AbstractTwoTerminal):
+    """A charge that follows from the voltage, and no direct current."""
 
     @property
     def paths(self) -> tuple[tuple[int, int], ...]:
@@ -50,6 +34,27 @@ class Capacitor(AbstractTwoTerminal):
     def co_content(self, voltage):
         """Return 0 W."""
         return 0.0 * voltage
+
+
+@dataclasses.dataclass(frozen=True)
+class Capacitor(AbstractCapacitance):
+    """A linear capacitor: $q = C v$. It carries no direct current.
+
+    Attributes:
+        farads: Its capacitance C [F].
+    """
+
+    farads: float | Array
+
+    def __post_init__(self) -> None:
+        """Refuse a capacitance that would give energy away."""
+        values = np.ravel(self.farads)
+        good = np.isfinite(values) & (values > 0.0)
+        if not good.all():
+            raise ConfigError(
+                f"A capacitor has {values[np.argmin(good)]} F; it must be finite and positive, "
+                "such as 1e-12 F."
+            )
 
     def charge(self, voltage):
         """Return $C v$ [C]."""

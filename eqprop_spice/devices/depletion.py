@@ -6,12 +6,12 @@ import re
 import numpy as np
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.devices.base import AbstractTwoTerminal
+from eqprop_spice.devices.capacitor import AbstractCapacitance
 from eqprop_spice.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
-class DepletionCapacitance(AbstractTwoTerminal):
+class DepletionCapacitance(AbstractCapacitance):
     r"""What charges a junction, as ngspice has it; put it beside a diode, anode first.
 
     $q = C_0 V_J (1 - (1 - v/V_J)^{1-M}) / (1 - M)$ for $v < V_J / 2$, and from there on
@@ -52,28 +52,6 @@ class DepletionCapacitance(AbstractTwoTerminal):
     def terminals(self) -> tuple[str, ...]:
         """Those of the junction."""
         return ("anode", "cathode")
-
-    @property
-    def paths(self) -> tuple[tuple[int, int], ...]:
-        """No direct current flows."""
-        return ()
-
-    @property
-    def kind(self) -> str:
-        """Its power counts to the capacitors'."""
-        return "capacitors"
-
-    def current(self, voltage):
-        """Return 0 A."""
-        return 0.0 * voltage
-
-    def conductance(self, voltage):
-        """Return 0 S."""
-        return 0.0 * voltage
-
-    def co_content(self, voltage):
-        """Return 0 W."""
-        return 0.0 * voltage
 
     def _knee(self):
         """Return the charge [C], the capacitance [F] and its slope [F/V] at half the potential."""

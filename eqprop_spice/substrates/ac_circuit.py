@@ -146,8 +146,7 @@ class AcCircuit(AbstractSubstrate):
 
     def admissible(self, params: Params) -> dict[str, Bool[Array, "..."]]:
         """Return which values are finite and positive."""
-        finite = super().admissible(params)
-        return {name: finite[name] & (values > 0.0) for name, values in params.items()}
+        return self.all_positive(params)
 
     def nudge_scale(self, params: Params) -> float:
         """Return 1: voltages and currents are of order one in the units of the cards."""
@@ -221,8 +220,7 @@ class AcCircuit(AbstractSubstrate):
         params = {name: jnp.asarray(value) for name, value in params.items()}
         inputs, found = jnp.asarray(inputs), []
         for phase in phases:
-            if isinstance(phase, AbstractNudge):
-                phase = phase(self.outputs(found[0].state), slice(None))
+            phase = self.attached(phase, found)
             solve = self._settle if self.engine == "native" else self._settle_in_ngspice
             found.append(solve(params, inputs, phase))
         return found

@@ -227,6 +227,19 @@ class AbstractSubstrate:
         names = [f"state_{i}_{j}" for i, part in enumerate(flat) for j in range(part.shape[1])]
         return names, np.concatenate(flat, axis=1)
 
+    def attached(
+        self, phase: AbstractPhase | AbstractNudge, found: Sequence[AnySettled]
+    ) -> AbstractPhase:
+        """Return a phase; of a nudge, what it attaches at the outputs of the first found state."""
+        if isinstance(phase, AbstractNudge):
+            return phase(self.outputs(found[0].state), slice(None))
+        return phase
+
+    def all_positive(self, params: Params) -> dict[str, Bool[Array, "..."]]:
+        """Return which parameters are finite and positive, for `admissible`."""
+        finite = AbstractSubstrate.admissible(self, params)
+        return {name: finite[name] & (values > 0.0) for name, values in params.items()}
+
     # What rules use, derived from the energy unless it is overridden.
 
     def residual(

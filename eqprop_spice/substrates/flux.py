@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.phases import AbstractNudge, AbstractPhase
+from eqprop_spice.phases import AbstractPhase
 from eqprop_spice.settled import Settled
 from eqprop_spice.spice.session import Session
 from eqprop_spice.spice.writer import number
@@ -90,8 +90,7 @@ class FluxNetwork(AbstractSubstrate):
         begin = jnp.zeros((len(inputs), self.nodes)) if start is None else start
         found: list[Settled] = []
         for phase in phases:
-            if isinstance(phase, AbstractNudge):
-                phase = phase(self.outputs(found[0].state), slice(None))
+            phase = self.attached(phase, found)
             found.append(self._descend(params, jnp.asarray(inputs), phase, begin))
             begin = found[0].state
         return found

@@ -335,8 +335,7 @@ class Hopfield(AbstractSubstrate):
         sources = np.asarray(self._images(inputs), float).reshape(len(inputs), -1)
         found: list[Settled] = []
         for phase in phases:
-            if isinstance(phase, AbstractNudge):
-                phase = phase(self.outputs(found[0].state), slice(None))
+            phase = self.attached(phase, found)
             descent = self._descent(params, inputs, phase)
             state = circuit.operating_states(self.graph, params, sources, descent.load)
             changes = jax.tree.map(jnp.subtract, descent.all_targets(state), state)

@@ -200,8 +200,7 @@ class Netlist(AbstractSubstrate):
 
     def admissible(self, params: Params) -> dict[str, Bool[Array, "..."]]:
         """Return which factors are finite and positive."""
-        finite = super().admissible(params)
-        return {name: finite[name] & (values > 0.0) for name, values in params.items()}
+        return self.all_positive(params)
 
     def programmed(self, params: Params) -> NodalCircuit:
         """Return the circuit with the values that some factors give."""
@@ -229,8 +228,7 @@ class Netlist(AbstractSubstrate):
         values[:, self._sources] = np.asarray(inputs)
         found: list[Settled] = []
         for phase in phases:
-            if isinstance(phase, AbstractNudge):
-                phase = phase(self.outputs(found[0].state), slice(None))
+            phase = self.attached(phase, found)
             begin = found[0].state if found else start
             found.append(self._settled(circuit, values, phase, begin))
         return found

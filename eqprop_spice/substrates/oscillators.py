@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.errors import ConfigError
+from eqprop_spice.sampling.binary import colors_of
 from eqprop_spice.substrates.base import Params
 from eqprop_spice.substrates.oscillator_base import AbstractOscillators
 
@@ -103,15 +104,7 @@ class OscillatorGraph(AbstractOscillators):
     @functools.cached_property
     def _colors(self) -> np.ndarray:
         """A color of every oscillator, none like a neighbor's: the first one that is left."""
-        colors = np.full(self.units, -1)
-        neighbors: list[set[int]] = [set() for _ in range(self.units)]
-        for first, second in self.edges:
-            neighbors[first].add(second)
-            neighbors[second].add(first)
-        for unit in range(self.units):
-            taken = set(colors[list(neighbors[unit])])
-            colors[unit] = next(c for c in range(self.units) if c not in taken)
-        return colors
+        return colors_of(self.units, self.edges)
 
     @property
     def blocks(self) -> list[np.ndarray]:

@@ -106,8 +106,7 @@ class ResistiveNetwork(AbstractSubstrate):
 
     def admissible(self, params: Params) -> dict[str, Bool[Array, "..."]]:
         """Return which conductances are finite and positive."""
-        finite = super().admissible(params)
-        return {name: finite[name] & (values > 0.0) for name, values in params.items()}
+        return self.all_positive(params)
 
     def explain(self, settled: OperatingPoint, sample: int) -> str:
         """Name the node where a sample violates Kirchhoff's current law most."""

@@ -190,8 +190,7 @@ class Trajectory(AbstractSubstrate):
 
     def admissible(self, params: Params) -> dict[str, Bool[Array, "..."]]:
         """Return which values are finite and positive."""
-        finite = super().admissible(params)
-        return {name: finite[name] & (values > 0.0) for name, values in params.items()}
+        return self.all_positive(params)
 
     def nudge_scale(self, params: Params) -> float:
         """Return what a flux of 1 at an output stores in a time step, about."""
@@ -253,8 +252,7 @@ class Trajectory(AbstractSubstrate):
         found: list[Orbit] = []
         free: list[Extremum] = []
         for phase in phases:
-            if isinstance(phase, AbstractNudge):
-                phase = phase(self.outputs(found[0].state), slice(None))
+            phase = self.attached(phase, found)
             forces = np.asarray(phase.source_currents(len(inputs), self._num_outputs))
             rows = []
             for i, row in enumerate(np.asarray(inputs)):

@@ -260,8 +260,7 @@ class AbstractTransistors(AbstractSubstrate):
         held = self.held(xp.asarray(inputs))
         exact, read = [], []
         for number, phase in enumerate(phases):
-            if isinstance(phase, AbstractNudge):
-                phase = phase(self.outputs(read[0].state), slice(None))
+            phase = self.attached(phase, read)
             if exact:
                 begin = exact[0].state[:, self.network.num_sources :]
             elif start is not None:
