@@ -1,11 +1,23 @@
 """What a device is: currents at its terminals that follow from the voltages there."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
+from eqprop_spice.errors import ConfigError
+
+
+def check_model_name(name: str, what: str) -> None:
+    """Refuse the name of a SPICE model that ngspice would take for something else, or execute.
+
+    Raises:
+        ConfigError: If so.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ConfigError(f"The {what} name {name!r} is not allowed; names match [a-z][a-z0-9_]*.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,6 @@ References:
 
 import dataclasses
 import math
-import re
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ from eqprop_spice.constants import (
     JUNCTION_CONDUCTANCE,
     TEMPERATURE,
 )
-from eqprop_spice.devices.base import AbstractDevice
+from eqprop_spice.devices.base import AbstractDevice, check_model_name
 from eqprop_spice.devices.diode import limited_junction
 from eqprop_spice.errors import ConfigError
 
@@ -128,11 +127,7 @@ class Bipolar(AbstractDevice):
 
     def __post_init__(self) -> None:
         """Refuse values that ngspice would take without a word, and names it would execute."""
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.model):
-            raise ConfigError(
-                f"The transistor model name {self.model!r} is not allowed; names match "
-                "[a-z][a-z0-9_]*."
-            )
+        check_model_name(self.model, "transistor model")
         if self.channel not in POLARITIES:
             raise ConfigError(
                 f"Transistor '{self.model}' has channel {self.channel!r}; it is one of "

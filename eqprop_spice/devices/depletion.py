@@ -1,11 +1,11 @@
 """The capacitance of a junction's depletion layer: a capacitor whose charge is no straight line."""
 
 import dataclasses
-import re
 
 import numpy as np
 
 from eqprop_spice.arrays import Array
+from eqprop_spice.devices.base import check_model_name
 from eqprop_spice.devices.capacitor import AbstractCapacitance
 from eqprop_spice.errors import ConfigError
 
@@ -34,10 +34,7 @@ class DepletionCapacitance(AbstractCapacitance):
 
     def __post_init__(self) -> None:
         """Refuse values that are no junction, and names that ngspice would execute."""
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.model):
-            raise ConfigError(
-                f"The model name {self.model!r} is not allowed; names match [a-z][a-z0-9_]*."
-            )
+        check_model_name(self.model, "model")
         for name, largest in (("farads", np.inf), ("potential", np.inf), ("grading", 1.0)):
             values = np.ravel(getattr(self, name))
             good = (values > 0.0) & (values < largest)

@@ -2,13 +2,12 @@
 
 import dataclasses
 import math
-import re
 
 import numpy as np
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.constants import JUNCTION_CONDUCTANCE, TEMPERATURE, THERMAL_VOLTAGE
-from eqprop_spice.devices.base import AbstractTwoTerminal
+from eqprop_spice.devices.base import AbstractTwoTerminal, check_model_name
 from eqprop_spice.errors import ConfigError
 
 SMALLEST_DROP = 1e-300
@@ -75,10 +74,7 @@ class Shockley(AbstractTwoTerminal):
 
     def __post_init__(self):
         """Refuse values that ngspice would take without a word, and names it would execute."""
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.model):
-            raise ConfigError(
-                f"The diode model name {self.model!r} is not allowed; names match [a-z][a-z0-9_]*."
-            )
+        check_model_name(self.model, "diode model")
         for name in ("saturation_current", "emission_coefficient"):
             values = np.ravel(getattr(self, name))
             good = np.isfinite(values) & (values > 0)
