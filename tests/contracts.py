@@ -137,8 +137,8 @@ def check_engine(
     (free,) = engine.settle(circuit, params, inputs, [Free()])
     assert np.asarray(free.converged).all()
     voltages = np.asarray(free.voltages)
-    residual = np.asarray(circuit.residual(params, voltages, np.zeros(size)))
-    scale = circuit.current_scale(params, voltages, np.zeros(size), voltage_floor=1e-4)
+    residual, scale = circuit.balance(params, voltages, np.zeros(size), voltage_floor=1e-4)
+    np.testing.assert_array_equal(residual, circuit.residual(params, voltages, np.zeros(size)))
     assert (np.abs(residual) <= 1e-9 * scale).all()
     small = 1e-6
     moved = [
@@ -171,6 +171,9 @@ def check_device(device: AbstractDevice, drops: tuple[np.ndarray, ...], step: fl
     conduction: Any = device.slopes(*drops)
     storage: Any = device.capacitances(*drops)
     check_derivatives(lambda *d: device.currents(*d), conduction, drops, step)
+    both: Any = device.currents_and_slopes(*drops)
+    np.testing.assert_array_equal(both[0], device.currents(*drops))
+    np.testing.assert_array_equal(both[1], conduction)
     check_derivatives(lambda *d: device.charges(*d), storage, drops, step)
     if not device.paths:
         assert not np.any(device.currents(*drops))

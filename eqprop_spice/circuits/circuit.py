@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.groups import Amplifiers, AtNodes, Group, Sources
 from eqprop_spice.circuits.layouts import GROUND, Product, add_at
-from eqprop_spice.circuits.maps import NodeMap, set_at, sum_at, take_columns
+from eqprop_spice.circuits.maps import NodeMap, set_at, sum_at
 from eqprop_spice.errors import NetlistError, ParameterError
 from eqprop_spice.notebook import html_table
 
@@ -209,20 +209,8 @@ class Circuit:
         """Return the voltages of `fixed_nodes` [V]."""
         xp = inputs.__array_namespace__()
         batch = inputs.shape[0]
-        parts = [xp.zeros((batch, 1))]
-        for s in self.sources:
-            if not len(s.nodes):
-                continue
-            constant = np.where(s.columns < 0, s.scales, 0.0)
-            factors = np.where(s.columns >= 0, s.scales, 0.0)
-            values = xp.broadcast_to(xp.asarray(constant)[None, :], (batch, len(constant)))
-            if factors.any():
-                columns = take_columns(inputs, np.maximum(s.columns, 0))
-                if not (factors == 1.0).all():
-                    columns = columns * xp.asarray(factors)[None, :]
-                values = columns if not constant.any() else columns + values
-            parts.append(values)
-        return xp.concatenate(parts, axis=1)
+        held = [s.voltages(inputs) for s in self.sources if len(s.nodes)]
+        return xp.concatenate([xp.zeros((batch, 1)), *held], axis=1)
 
     @functools.cached_property
     def selection(self) -> NodeMap:
@@ -308,31 +296,40 @@ class Circuit:
         changed = self._parts(lambda group: group.current_changes(params, voltages, changes))
         return self.reflection.gather(sum_at(-self.injected_currents(injected), changed))
 
-    def current_scale(
+    def balance(
         self,
         params: Mapping[str, Array],
         voltages: Float[Array, "batch node"],
         injected: Float[Array, "batch output"],
         *,
         voltage_floor: float = 0.0,
-    ) -> Float[Array, "batch free"]:
-        """Return a bound on the currents that meet in each free node [A].
+    ) -> tuple[Float[Array, "batch free"], Float[Array, "batch free"]]:
+        """Return `residual`, and a bound on the currents that meet in each free node [A].
 
-        The residual of a solution in floating point is rounding relative to this scale.
+        The residual of a solution in floating point is rounding relative to this bound.
 
         Args:
             params: Conductances [S] by group name.
             voltages: All node voltages [V].
-            injected: Current into each output [A].
+            injected: Current into each output [A], a spring's included.
             voltage_floor: Drop that every device counts with at least [V], so that a circuit at
                 rest has a scale too.
         """
-        known = np.asarray(voltages)
-        bounds = self._parts(lambda group: group.current_bounds(params, known, voltage_floor))
-        magnitude = sum_at(np.zeros(known.shape), bounds)
-        add_at(magnitude, self.output_nodes[:, 0], np.abs(injected))
-        add_at(magnitude, self.output_nodes[:, 1], np.abs(injected))
-        return abs(self.reflection).gather(magnitude)
+        voltages, injected = np.asarray(voltages), np.asarray(injected)
+        leaving, magnitude = np.zeros(voltages.shape), np.zeros(voltages.shape)
+        for group in self.conducting_groups:
+            for nodes, current, bound in group.currents_and_bounds(params, voltages, voltage_floor):
+                add_at(leaving, nodes, np.asarray(current))
+                add_at(magnitude, nodes, bound)
+        for nodes in self.output_nodes.T:
+            add_at(magnitude, nodes, np.abs(injected))
+        leaving -= self.injected_currents(injected)
+        return self.reflection.gather(leaving), self._reflected_size.gather(magnitude)
+
+    @functools.cached_property
+    def _reflected_size(self) -> NodeMap:
+        """The map R with the magnitudes of its factors."""
+        return abs(self.reflection)
 
 
 def components(

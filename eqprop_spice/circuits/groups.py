@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.layouts import AbstractLayout, AbstractTwoSided
+from eqprop_spice.circuits.maps import take_columns
 from eqprop_spice.devices.base import AbstractDevice, AbstractTwoTerminal
 
 AtNodes: TypeAlias = Iterator[
@@ -137,13 +138,13 @@ class Group:
             _sum(slope * move for slope, move in zip(row, moves, strict=True)) for row in slopes
         )
 
-    def current_bounds(
+    def currents_and_bounds(
         self,
         params: Mapping[str, Array],
         voltages: Float[np.ndarray, "batch node"],
         voltage_floor: float,
-    ) -> AtNodes:
-        """Yield the magnitudes of the currents at the nodes [A].
+    ) -> Iterator[tuple[np.ndarray, Array, Array]]:
+        """Yield nodes, the `currents` that leave them and the sums of their magnitudes [A].
 
         Args:
             params: Conductances [S] by group name.
@@ -152,21 +153,18 @@ class Group:
         """
         if self.device.linear:
             # g (|a| + |b|) per branch is 2 g |a|, less what flows from |a| to |b|.
-            layout, g, size = (
-                self.sides.wiring,
-                np.asarray(self.conductances(params)),
-                np.abs(voltages),
-            )
-            flows, sums = layout.linear_currents(size, g), layout.conductance_sums(g)
-            for nodes, flow, total in zip((layout.first, layout.second), flows, sums, strict=True):
-                yield nodes, (2.0 * size[:, nodes] + voltage_floor) * total - flow
+            wiring, g = self.sides.wiring, np.asarray(self.conductances(params))
+            size = np.abs(voltages)
+            flows, sums = wiring.linear_currents(size, g), wiring.conductance_sums(g)
+            ends = zip(self._ohmic_currents(params, voltages), flows, sums, strict=True)
+            for (nodes, current), flow, total in ends:
+                yield nodes, current, (2.0 * size[:, nodes] + voltage_floor) * total - flow
             return
-        law, drops = self.law(params), self.drops(voltages)
-        rows = zip(self.ports, law.currents(*drops), law.slopes(*drops), strict=True)
-        for (one, two), current, slopes in rows:
-            bound = np.abs(current) + voltage_floor * _sum(np.abs(slope) for slope in slopes)
-            yield one, bound
-            yield two, bound
+        currents, slopes = self.law(params).currents_and_slopes(*self.drops(voltages))
+        for (one, two), current, row in zip(self.ports, currents, slopes, strict=True):
+            bound = np.abs(current) + voltage_floor * _sum(np.abs(slope) for slope in row)
+            yield one, current, bound
+            yield two, -current, bound
 
     def own_conductances(
         self, params: Mapping[str, Array], voltages: Float[Array, "batch node"]
@@ -266,6 +264,27 @@ class Sources:
     nodes: Int[np.ndarray, " instance"]
     columns: Int[np.ndarray, " instance"]
     scales: Float[np.ndarray, " instance"]
+
+    @functools.cached_property
+    def _constants(self) -> Float[np.ndarray, " instance"]:
+        """What every source holds without any input [V]."""
+        return np.where(self.columns < 0, self.scales, 0.0)
+
+    @functools.cached_property
+    def _factors(self) -> Float[np.ndarray, " instance"]:
+        """What an input counts with at every source."""
+        return np.where(self.columns < 0, 0.0, self.scales)
+
+    def voltages(self, inputs: Float[Array, "batch input"]) -> Float[Array, "batch instance"]:
+        """Return the voltage of every source [V]."""
+        xp, constants, factors = inputs.__array_namespace__(), self._constants, self._factors
+        if not factors.any():
+            shape = (inputs.shape[0], len(constants))
+            return xp.broadcast_to(xp.asarray(constants)[None, :], shape)
+        values = take_columns(inputs, np.maximum(self.columns, 0))
+        if not (factors == 1.0).all():
+            values = values * xp.asarray(factors)[None, :]
+        return values + xp.asarray(constants)[None, :] if constants.any() else values
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -98,6 +98,12 @@ class AbstractDevice:
         """Return the derivative [S] of every current (first index) by every drop (second)."""
         raise NotImplementedError
 
+    def currents_and_slopes(
+        self, *drops: Float[Array, "*shape"]
+    ) -> tuple[tuple[Float[Array, "*shape"], ...], tuple[tuple[Float[Array, "*shape"], ...], ...]]:
+        """Return `currents` and `slopes`; a device that computes both at once says so here."""
+        return self.currents(*drops), self.slopes(*drops)
+
     def charges(self, *drops: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], ...]:
         """Return the charge on every terminal but the last [C], from the drops [V]."""
         return tuple(0.0 * drop for drop in drops)

@@ -144,6 +144,12 @@ class Shockley(AbstractTwoTerminal):
         slope = self._junction_law(self.junction_voltage(voltage))[1]
         return slope / (1.0 + self.series_resistance * slope)
 
+    def currents_and_slopes(self, *drops):
+        """Return the one current [A] and the one slope [S], from one exponential."""
+        (voltage,) = drops
+        current, slope = self._junction_law(self.junction_voltage(voltage))
+        return (current,), ((slope / (1.0 + self.series_resistance * slope),),)
+
     def co_content(self, voltage):
         r"""Return $\int_0^u i\,du' + R_s i^2 / 2$ [W]."""
         xp = voltage.__array_namespace__()

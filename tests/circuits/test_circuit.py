@@ -327,15 +327,16 @@ def test_linearized_residual_is_the_derivative_of_the_residual(kind):
     np.testing.assert_array_equal(at_rest, 0.0)
 
 
-def test_current_scale_bounds_the_residual():
+def test_currents_that_meet_in_a_node_bound_the_residual():
     layered = Layered((2, 3))
     circuit, params = layered.circuit(), layered.draw(2)
     rng = np.random.default_rng(3)
     free = rng.uniform(-0.6, 0.6, (5, len(circuit.free_nodes)))
     voltages = circuit.node_voltages(free, rng.normal(size=(5, 2)))
     injected = rng.normal(size=(5, 1))
-    residual = circuit.residual(params, voltages, injected)
-    assert (np.abs(residual) <= circuit.current_scale(params, voltages, injected)).all()
+    residual, scale = circuit.balance(params, voltages, injected)
+    np.testing.assert_array_equal(residual, circuit.residual(params, voltages, injected))
+    assert (np.abs(residual) <= scale).all()
 
 
 @pytest.mark.ngspice

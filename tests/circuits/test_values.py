@@ -100,7 +100,7 @@ def test_sums_are_those_of_a_group_for_each_diode() -> None:
     for method, arguments in {
         "residual": (voltages, nothing),
         "linearized_residual": (voltages, changes, nothing),
-        "current_scale": (voltages, nothing),
+        "balance": (voltages, nothing),
     }.items():
         ours, theirs = (getattr(c, method)(params, *arguments) for c in (circuit, other))
         np.testing.assert_allclose(ours, theirs, rtol=ROUNDING, atol=1e-18)

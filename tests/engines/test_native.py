@@ -310,8 +310,7 @@ def test_different_diodes_at_different_nodes_and_at_the_outputs_are_solved():
     inputs = rng.uniform(-5.0, 5.0, (20, 2))
     (point,) = Native().settle(circuit, params, inputs, [Free()])
     voltages = np.asarray(point.voltages)
-    residual = circuit.residual(params, voltages, np.zeros((20, 1)))
-    scale = circuit.current_scale(params, voltages, np.zeros((20, 1)))
+    residual, scale = circuit.balance(params, voltages, np.zeros((20, 1)))
     assert (np.abs(residual) <= 1e-12 * scale).all()
 
 

@@ -277,9 +277,10 @@ class GeneralPlan(AbstractPlan):
             voltages: All node voltages [V].
             injected: Current into each output [A], a spring's included.
         """
-        excess = np.abs(self.circuit.residual(params, voltages, injected))
-        scale = self.circuit.current_scale(params, voltages, injected, voltage_floor=VOLTAGE_FLOOR)
-        ratio = excess / np.maximum(scale, np.finfo(float).tiny)
+        excess, scale = self.circuit.balance(
+            params, voltages, injected, voltage_floor=VOLTAGE_FLOOR
+        )
+        ratio = np.abs(excess) / np.maximum(scale, np.finfo(float).tiny)
         return np.where(np.isnan(ratio), np.inf, ratio)
 
     def jacobian(

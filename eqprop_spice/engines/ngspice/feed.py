@@ -14,7 +14,13 @@ from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.phases import AbstractNudge, AbstractPhase
 from eqprop_spice.spice.session import Session
-from eqprop_spice.spice.writer import amplifier_cards, device_cards, number, printed
+from eqprop_spice.spice.writer import (
+    amplifier_cards,
+    device_cards,
+    model_cards,
+    number,
+    printed,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +55,9 @@ def deck_of(circuit: Circuit) -> Deck:
     outputs = circuit.clamped_nodes[~circuit.is_fixed[circuit.clamped_nodes]]
     drives = np.unique(np.concatenate([outputs, *resistor_fed]))
     columns = {f"idrive_{node}".encode(): i for i, node in enumerate(drives.tolist())}
-    lines = [f"idrive_{node} 0 {names[node]} external" for node in drives.tolist()]
+    lines = [f".save {' '.join(f'v({names[n]})' for n in circuit.free_nodes)}"]
+    lines += model_cards(circuit)
+    lines += [f"idrive_{node} 0 {names[node]} external" for node in drives.tolist()]
     touched = {
         int(node)
         for group in circuit.nonlinear_groups

@@ -18,7 +18,10 @@ from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.diode import PRESETS, Shockley
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.native import Native
-from eqprop_spice.engines.ngspice.engine import LOOSEST, NgSpice, _Solver
+from eqprop_spice.engines.ngspice.engine import LOOSEST, NgSpice
+from eqprop_spice.engines.ngspice.ladder import RUNGS
+from eqprop_spice.engines.ngspice.netlist import FoldedNetlist
+from eqprop_spice.engines.ngspice.simulation import Simulation
 from eqprop_spice.errors import ConfigError, NetlistError
 from eqprop_spice.phases import AbstractNudge, ConstantNudge, Force, Free, Spring
 from eqprop_spice.spice.session import Session
@@ -35,11 +38,15 @@ KIRCHHOFF = 1e-8
 """Violation of Kirchhoff's law relative to the currents of a node; the engine accepts 1e-9 of a
 bound on them."""
 
-LADDER = ["_cold", "_relaxed", "_from_shunted", "_from_native"]
-"""How a sample is solved that a sweep did not, in this order."""
-
 STEEP = Shockley("steep", 1e-14)
 """A junction diode whose current changes by e every 26 mV: what makes chains hard."""
+
+
+def break_rungs(monkeypatch: pytest.MonkeyPatch, broken: slice) -> None:
+    """Let rungs of the ladder find nothing."""
+    rungs = list(RUNGS)
+    rungs[broken] = [lambda *_: None] * len(rungs[broken])
+    monkeypatch.setattr("eqprop_spice.engines.ngspice.ladder.RUNGS", rungs)
 
 
 def well_posed(layered: Layered, seed: int) -> dict[str, np.ndarray]:
@@ -218,11 +225,10 @@ def test_chains_of_steep_diodes_are_solved(num_diodes):
     np.testing.assert_allclose(circuit.outputs(point.voltages)[:, 0], expected, atol=SOLVER)
 
 
-@pytest.mark.parametrize("num_broken", range(len(LADDER)))
+@pytest.mark.parametrize("num_broken", range(len(RUNGS)))
 def test_every_rung_of_the_ladder_solves_on_its_own(num_broken, monkeypatch):
     """Rungs below are made to fail; the shunt of one of them must leave no trace."""
-    for rung in LADDER[:num_broken]:
-        monkeypatch.setattr(_Solver, rung, lambda self, *_: None)
+    break_rungs(monkeypatch, slice(num_broken))
     circuit, inputs = chain(2), np.array([[5.0], [3.0], [50.0]])
     nudge = Force(np.full((3, 1), 1e-4))
     free, nudged = NgSpice(warm=False).settle(circuit, CHAIN_PARAMS, inputs, [Free(), nudge])
@@ -322,7 +328,7 @@ def test_the_engine_decides_by_kirchhoffs_law_and_not_by_what_ngspice_says(monke
     """A voltage off by a microvolt is no operating point, though ngspice reports success."""
     layered = Layered((2,))
     circuit, params, inputs = layered.circuit(), layered.draw(1), layered.inputs(2, 3)
-    read = _Solver._read
+    read = Simulation.read
 
     def disturbed(self, num_points, *, at_least=False):
         values = read(self, num_points, at_least=at_least)
@@ -330,9 +336,8 @@ def test_the_engine_decides_by_kirchhoffs_law_and_not_by_what_ngspice_says(monke
             values[:, 0] += 1e-6
         return values
 
-    monkeypatch.setattr(_Solver, "_read", disturbed)
-    for rung in LADDER[1:]:
-        monkeypatch.setattr(_Solver, rung, lambda self, *_: None)
+    monkeypatch.setattr(Simulation, "read", disturbed)
+    break_rungs(monkeypatch, slice(1, None))
     (point,) = NgSpice().settle(circuit, params, inputs, [Free()])
     assert not point.converged.any()
     assert np.isnan(point.voltages).all()
@@ -344,10 +349,11 @@ def test_the_engine_decides_by_kirchhoffs_law_and_not_by_what_ngspice_says(monke
 )
 def test_notes_of_stepping_are_no_errors(options, note, monkeypatch):
     """ngspice writes them to stderr, as it does errors, while stepping succeeds."""
-    tight = "reltol=1e-10 vntol=1e-13 abstol=1e-15"
-    monkeypatch.setattr(_Solver, "_tight_options", property(lambda self: f"{tight} {options}"))
-    for rung in LADDER[1:]:
-        monkeypatch.setattr(_Solver, rung, lambda self, *_: None)
+    lines = FoldedNetlist.lines
+    monkeypatch.setattr(
+        FoldedNetlist, "lines", lambda self, tight, *more: lines(self, f"{tight} {options}", *more)
+    )
+    break_rungs(monkeypatch, slice(1, None))
     layered = Layered((2,))
     circuit, params, inputs = layered.circuit(), layered.draw(1), layered.inputs(2, 3)
     (point,) = NgSpice(warm=False).settle(circuit, params, inputs, [Free()])

@@ -7,7 +7,7 @@ from eqprop_spice.circuits.builder import CircuitBuilder
 from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.devices.resistor import Resistor
 from eqprop_spice.engines.ngspice.engine import NgSpice
-from eqprop_spice.engines.ngspice.folding import fold
+from eqprop_spice.engines.ngspice.folding import branches_of, fold
 from eqprop_spice.phases import Force, Free
 from eqprop_spice.spice.writer import netlist
 from tests.references import Layered, run_ngspice
@@ -40,7 +40,7 @@ def test_folded_currents_are_those_of_the_sources():
     """At any voltages, conductance and current to ground replace the resistors at sources."""
     layered = Layered((3, 2), doubled_inputs=True)
     circuit, params, inputs = layered.circuit(), layered.draw(3), layered.inputs(4, 5)
-    folded = fold(circuit, params, inputs)
+    folded = fold(circuit, params, circuit.fixed_voltages(inputs))
     rng = np.random.default_rng(0)
     free = rng.normal(size=(5, len(circuit.free_nodes)))
     v = circuit.node_voltages(free, inputs)
@@ -53,7 +53,7 @@ def test_folded_currents_are_those_of_the_sources():
             leaving[:, a[k]] += current[:, k]
             leaving[:, b[k]] -= current[:, k]
     again = folded.conductance * v - folded.currents
-    for a, b, g in folded.branches:
+    for a, b, g in zip(*branches_of(circuit), folded.branches, strict=True):
         again[:, a] += g * (v[:, a] - v[:, b])
         again[:, b] -= g * (v[:, a] - v[:, b])
     kept = ~circuit.is_fixed
@@ -68,8 +68,8 @@ def test_pairs_fold_in_both_directions():
     builder.add_pairs("r", Resistor(), [source, m, n, n, source], [n, source, m, GROUND, GROUND])
     circuit = builder.build([(n, m)], num_inputs=1)
     g = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
-    folded = fold(circuit, {"r": g}, np.array([[3.0], [-1.0]]))
-    assert folded.branches == [(n, m, 4.0)]
+    folded = fold(circuit, {"r": g}, circuit.fixed_voltages(np.array([[3.0], [-1.0]])))
+    assert (*branches_of(circuit), folded.branches) == (n, m, 4.0)
     assert (folded.conductance[n], folded.conductance[m]) == (9.0, 2.0)
     np.testing.assert_array_equal(folded.currents[:, n], [3.0, -1.0])
     np.testing.assert_array_equal(folded.currents[:, m], [6.0, -2.0])
@@ -77,7 +77,8 @@ def test_pairs_fold_in_both_directions():
 
 def test_a_large_layer_folds_to_its_nodes():
     layered = Layered((20,), num_inputs=50, num_outputs=5)
-    folded = fold(layered.circuit(), layered.draw(0), layered.inputs(0, 2))
+    circuit = layered.circuit()
+    folded = fold(circuit, layered.draw(0), circuit.fixed_voltages(layered.inputs(0, 2)))
     assert len(folded.branches) == 20 * 10
     # Hidden nodes and output nodes, both have bias sources.
     assert np.count_nonzero(folded.conductance) == 20 + 10
