@@ -166,9 +166,9 @@ def main() -> None:
             whole, started = folder / f"{job.name}-whole", time.monotonic()
             end(begin(job.start, whole), job.name)
             length = time.monotonic() - started
-            kills, expected, wrong = 0, job.numbers(whole), set()
-            for number in range(-(-options.kills // len(todo))):
-                out = folder / f"{job.name}-{number}"
+            kills, number, expected, wrong = 0, 0, job.numbers(whole), set()
+            while kills * len(todo) < options.kills:
+                number, out = number + 1, folder / f"{job.name}-{number}"
                 kills += attempt(job, out, generator, length)
                 found = job.numbers(out)
                 wrong |= {f"{number}: {k}" for k in expected if expected[k] != found.get(k)}

@@ -20,6 +20,11 @@ class AbstractEngine:
         """Whether `settle` and `respond` run under JAX transformations."""
         return False
 
+    @property
+    def warm_start(self) -> bool:
+        """Whether training starts a minibatch from the voltages that the last one ended at."""
+        return False
+
     def vectorizable(self, circuit: Circuit) -> bool:
         """Whether `settle` runs this circuit under `jax.vmap` over conductances."""
         return False
@@ -37,6 +42,7 @@ class AbstractEngine:
         params: Mapping[str, Array],
         inputs: Float[Array, "batch input"],
         phases: Sequence[AbstractPhase | AbstractNudge],
+        start: Float[Array, "batch node"] | None = None,
     ) -> list[OperatingPoint]:
         """Find the operating point of every sample in every phase.
 
@@ -46,6 +52,8 @@ class AbstractEngine:
             inputs: Source voltages [V], `batch input`.
             phases: What is attached to the outputs. A nudge is asked for its currents
                 with the outputs of the first phase, which is the free one.
+            start: Voltages to start the first phase from [V]; the engine's own start if None, or
+                if it has no `warm_start`.
 
         Returns:
             One operating point per phase. A sample that did not converge is marked in it, never

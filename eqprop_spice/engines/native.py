@@ -28,7 +28,9 @@ MAX_PLANS = 32
 
 
 @functools.lru_cache(maxsize=MAX_PLANS)
-def plan_for(circuit: Circuit, sweeps: int | None = None) -> AbstractPlan:
+def plan_for(
+    circuit: Circuit, sweeps: int | None = None, *, warm_start: bool = False
+) -> AbstractPlan:
     """Return the fastest plan that can solve a circuit; a circuit is planned once.
 
     Raises:
@@ -40,6 +42,11 @@ def plan_for(circuit: Circuit, sweeps: int | None = None) -> AbstractPlan:
     chain = recognize(circuit)
     if has_ideal_diodes(circuit):
         return LayeredPlan(circuit, _descendable(chain), Descent(sweeps))
+    if warm_start:
+        raise NetlistError(
+            "warm_start is for networks of ideal diodes; other circuits are solved by Newton's "
+            "method, from a start of its own. Leave it out."
+        )
     if chain is None:
         return GeneralPlan(circuit)
     plan = LayeredPlan(circuit, chain)
@@ -74,16 +81,19 @@ class Native(AbstractEngine):
     Attributes:
         sweeps: Networks of ideal diodes are settled by visiting their layers in turn: so often per
             phase, as published, converged or not; None until nothing moves.
+        warm_start: Whether training starts a minibatch from the voltages that the last one ended
+            at, as published; only networks of ideal diodes have use of it.
     """
 
     sweeps: int | None = None
+    warm_start: bool = False
 
     def check_circuit(self, circuit: Circuit) -> None:
         """Refuse ideal diodes outside of chains of layers; see `AbstractEngine`."""
         self._plan(circuit)
 
     def _plan(self, circuit: Circuit) -> AbstractPlan:
-        return plan_for(circuit, self.sweeps)
+        return plan_for(circuit, self.sweeps, warm_start=self.warm_start)
 
     def vectorizable(self, circuit: Circuit) -> bool:
         """Where its plan is; see `AbstractEngine`."""
@@ -100,6 +110,7 @@ class Native(AbstractEngine):
         params: Mapping[str, Array],
         inputs: Float[Array, "batch input"],
         phases: Sequence[AbstractPhase | AbstractNudge],
+        start: Float[Array, "batch node"] | None = None,
     ) -> list[OperatingPoint]:
         """Find the operating point of every sample in every phase; see `AbstractEngine`.
 
@@ -109,7 +120,10 @@ class Native(AbstractEngine):
         if not any(isinstance(a, Tracer) for a in (inputs, *params.values())):
             circuit.check_parameters(params)
             circuit.check_inputs(inputs)
-        return self._plan(circuit).settle(params, inputs, phases)
+        plan = self._plan(circuit)
+        if start is not None and isinstance(plan, LayeredPlan):
+            return plan.settle(params, inputs, phases, start)
+        return plan.settle(params, inputs, phases)
 
     def respond(
         self,

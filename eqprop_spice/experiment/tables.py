@@ -37,6 +37,7 @@ class NativeTable(_Table):
     """[native]: see `engines.native.Native`."""
 
     sweeps: int | None = Field(default=None, ge=1)
+    warm_start: bool = False
 
 
 class OptimizerTable(_Table):

@@ -74,6 +74,8 @@ class ResistiveNetwork(AbstractSubstrate):
 
     def vectorizable(self, *, holding: bool) -> bool:
         """Whether the engine runs this circuit under `jax.vmap`, and the clamped one if asked."""
+        if self.warm:
+            return False
         circuits = [self.circuit, *([self.circuit.clamped] if holding else [])]
         return all(self.engine.vectorizable(circuit) for circuit in circuits)
 
@@ -120,6 +122,15 @@ class ResistiveNetwork(AbstractSubstrate):
         )
 
     @property
+    def warm(self) -> bool:
+        """Where the engine is."""
+        return self.engine.warm_start
+
+    def initial_state(self, batch_size: int) -> Float[Array, "batch node"]:
+        """Return all nodes at 0 V."""
+        return np.zeros((batch_size, self.circuit.num_nodes))
+
+    @property
     def num_parts(self) -> int:
         """One part for every free node."""
         return len(self.circuit.free_nodes)
@@ -155,7 +166,8 @@ class ResistiveNetwork(AbstractSubstrate):
             isinstance(p, Hold) or (isinstance(p, AbstractNudge) and p.holds) for p in phases
         ]
         loads = [phase for phase, holds in zip(phases, holding, strict=True) if not holds]
-        points = self.engine.settle(self.circuit, devices, inputs, loads)
+        started = {} if start is None or not self.warm else {"start": start}
+        points = self.engine.settle(self.circuit, devices, inputs, loads, **started)
         if key is not None and self.random:
             if any(holding):
                 raise ConfigError(

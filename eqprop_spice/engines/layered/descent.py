@@ -134,6 +134,10 @@ class Descent:
         """Settle from nothing."""
         return self._descend(network, _forward(network))
 
+    def settle_from(self, network: Network, voltages: list[Array]) -> Iterate:
+        """Settle from given voltages [V], per layer `batch node`."""
+        return self._descend(network, voltages)
+
     def resettle(self, network: Network, before: Network, iterate: Iterate) -> Iterate:
         """Settle from the solution with another load."""
         return self._descend(network, list(iterate.voltages))

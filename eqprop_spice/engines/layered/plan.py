@@ -64,6 +64,7 @@ class LayeredPlan(AbstractPlan):
         params: Mapping[str, Array],
         inputs: Array,
         phases: Sequence[AbstractPhase | AbstractNudge],
+        start: Array | None = None,
     ) -> list[OperatingPoint]:
         """Find the operating point of every sample in every phase; see `AbstractEngine`."""
         size = (inputs.shape[0], self.circuit.num_outputs)
@@ -75,7 +76,7 @@ class LayeredPlan(AbstractPlan):
                 phase = phase(outputs, slice(None))
             load = jnp.asarray(phase.source_currents(*size)), _stiffness(phase)
             if first is None:
-                network, fixed, first = self._settle_first(dict(params), inputs, load)
+                network, fixed, first = self._settle_first(dict(params), inputs, load, start)
                 point, state = first
                 outputs = state.voltages[-1] @ jnp.asarray(self.chain.incidence).T
             else:
@@ -137,13 +138,18 @@ class LayeredPlan(AbstractPlan):
 
     @functools.cached_property
     def _settle_first(self):
-        """Settle from nothing; return also what the next phases start from."""
+        """Settle from nothing, or given voltages; return also what the next phases start from."""
 
-        def settle_first(params, inputs, load):
+        def settle_first(params, inputs, load, start):
             fixed = self.circuit.fixed_voltages(inputs)
             network = build_network(self.chain, params, fixed)
             loaded = attach(network, *load)
-            state = self.method.settle(loaded)
+            if start is None:
+                state = self.method.settle(loaded)
+            else:
+                assert isinstance(self.method, Descent), "Newton's method has a start of its own"
+                layers = [take_columns(start, layer.nodes) for layer in self.chain.layers]
+                state = self.method.settle_from(loaded, layers)
             return (network, loaded), fixed, (self.point(loaded, state, fixed), state)
 
         return jax.jit(settle_first)

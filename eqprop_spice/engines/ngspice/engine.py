@@ -85,6 +85,7 @@ class NgSpice(AbstractEngine):
         params: Mapping[str, Array],
         inputs: Float[Array, "batch input"],
         phases: Sequence[AbstractPhase | AbstractNudge],
+        start: Float[Array, "batch node"] | None = None,
     ) -> list[OperatingPoint]:
         """Find the operating point of every sample in every phase; see `AbstractEngine`."""
         netlist = FoldedNetlist(circuit, params, inputs, phases)

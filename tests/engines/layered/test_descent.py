@@ -29,7 +29,7 @@ from eqprop_spice.rules.coupled_learning import CoupledLearning
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.spice.writer import netlist
 from eqprop_spice.substrates.resistive import ResistiveNetwork
-from tests.references import run_ngspice
+from tests.references import Layered, run_ngspice
 
 ROOT = Path(__file__).parents[3]
 
@@ -161,6 +161,42 @@ def test_more_sweeps_come_closer() -> None:
         assert (np.asarray(point.num_steps) == sweeps).all()
         errors.append(np.abs(np.asarray(point.voltages) - np.asarray(exact.voltages)).max())
     assert errors[0] > 10 * errors[1] > 100 * errors[2] > 1000 * errors[3]
+
+
+def test_a_warm_start_goes_on_where_another_sweep_ended() -> None:
+    """As published: so many sweeps for every minibatch, from where the last one was left."""
+    circuit = drn((20, 20))
+    params = draw(circuit, 0)
+    inputs, _ = samples(circuit, 1)
+    (first,) = Native(sweeps=3).settle(circuit, params, inputs, [Free()])
+    engine = Native(sweeps=4, warm_start=True)
+    (further,) = engine.settle(circuit, params, inputs, [Free()], first.voltages)
+    (whole,) = Native(sweeps=7).settle(circuit, params, inputs, [Free()])
+    np.testing.assert_array_equal(further.voltages, whole.voltages)
+
+
+def test_a_network_is_trained_warm() -> None:
+    """Every minibatch starts where the last one ended; states that have settled are the same."""
+    text = (ROOT / "experiments" / "comparison" / "drn_xor.toml").read_text()
+
+    def trained(*overrides: str):
+        experiment = Experiment.parse(text, overrides=["training.epochs=2", *overrides])
+        trainer = experiment.trainer
+        state = trainer.init(experiment.initial_params())
+        for _ in range(2):
+            state, _ = trainer.epoch(state)
+        return state
+
+    cold, warm = trained(), trained("native.warm_start=true")
+    assert cold.carry is None and np.asarray(warm.carry).any()
+    for name, values in cold.params.items():
+        np.testing.assert_allclose(warm.params[name], values, rtol=1e-9)
+
+
+def test_only_networks_of_ideal_diodes_start_warm() -> None:
+    circuit = Layered((2,)).circuit()
+    with pytest.raises(NetlistError, match="warm_start is for networks of ideal diodes"):
+        Native(warm_start=True).check_circuit(circuit)
 
 
 def test_a_spring_that_outweighs_the_outputs_does_not_converge() -> None:
