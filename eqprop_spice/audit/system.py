@@ -4,6 +4,7 @@ Circuits have more to be asked for (weights, powers, operating points): see `rep
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,60 +94,95 @@ def audit_system(
     for option, value in (("samples", num_samples), ("conductances", num_parameters)):
         if value < 1:
             raise ConfigError(f"--{option} is {value}; it must be at least 1.")
-    substrate, data = experiment.substrate, experiment.data
+    substrate = experiment.substrate
     require(substrate, "adjoint", experiment.source)
     if params is None:
         params = experiment.trainer.init(experiment.initial_params()).params
     arrays = {name: np.asarray(value) for name, value in params.items()}
     rng = np.random.default_rng(seed)
-    count = len(data.train_inputs)
+    count = len(experiment.data.train_inputs)
     rows = np.sort(rng.choice(count, min(count, num_samples), replace=False))
-    inputs, targets = data.train_inputs[rows], data.train_targets[rows]
-
-    def estimate(rule: AbstractRule) -> Estimate:
-        return rule(substrate, arrays, inputs, targets, experiment.cost)
-
-    # Each compiled once, the strength of a nudge being an argument.
-    compiled = jax.jit if substrate.traceable else lambda function: function
-    settle = compiled(lambda moved: substrate.settle(moved, inputs, [Free()])[0])
-    nudged = {
-        label: compiled(lambda b, v=variant: estimate(EquilibriumPropagation(v, b)))
-        for label, variant in VARIANTS.items()
-    }
-
-    def loss(moved: Mapping[str, np.ndarray]) -> float:
-        free = settle(dict(moved))
-        if not np.asarray(free.converged).all():
-            failed = int(np.argmin(np.asarray(free.converged)))
-            raise ConvergenceError(
-                f"Sample {int(rows[failed])} does not settle ({substrate.explain(free, failed)}), "
-                "so there is no gradient to compare with. Lower the gain of the initializer."
-            )
-        outputs = np.asarray(substrate.outputs(free.state))
-        return float(np.asarray(experiment.cost.value(outputs, targets)).mean())
-
-    loss(arrays)
-    exact = {k: np.asarray(v) for k, v in estimate(Adjoint()).gradient.items()}
+    subject = _Subject(experiment, rows)
+    subject.loss(arrays)
+    exact = {k: np.asarray(v) for k, v in subject.estimate(arrays, Adjoint()).gradient.items()}
     chosen = _choose(arrays, num_parameters, rng)
-    differences = _differences(loss, arrays, chosen)
-    references = {"finite differences": compare_layers(differences, _at(exact, chosen))}
-    beta = experiment.rule.nudge_strength or 1e-3 * substrate.nudge_scale(arrays)
-    found = {"as configured": estimate(experiment.rule)}
-    scans = {}
-    if "force" in substrate.abilities:
-        betas = beta_grid(substrate, arrays)
-        found |= {label: at(beta) for label, at in nudged.items()}
-        scans = {label: scan(at, exact, betas) for label, at in nudged.items()}
-    if "response" in substrate.abilities:
-        found["small signal"] = estimate(SmallSignal())
-    estimates = {label: one.gradient for label, one in found.items()}
+    differences, at_chosen = _differences(subject.loss, arrays, chosen), _at(exact, chosen)
+    scans = subject.scans(arrays, exact)
+    estimates = subject.estimates(arrays)
     verdict = OK
-    if worst_error(differences, _at(exact, chosen)) > AGREEMENT:
+    if worst_error(differences, at_chosen) > AGREEMENT:
         verdict = "exact gradient in doubt"
     elif worst_error(estimates["as configured"], exact) > LIMIT:
         verdict = "biased rule"
+    references = {"finite differences": compare_layers(differences, at_chosen)}
     layers = {label: compare_layers(one, exact) for label, one in estimates.items()}
     return SystemAudit(experiment.table.name, references, layers, scans, verdict)
+
+
+class _Subject:
+    """Some training samples of an experiment, and what is asked of them."""
+
+    def __init__(self, experiment: Experiment, rows: np.ndarray) -> None:
+        self._experiment, self._rows = experiment, rows
+        self._substrate, data = experiment.substrate, experiment.data
+        self._inputs, self._targets = data.train_inputs[rows], data.train_targets[rows]
+        # Each compiled once, the strength of a nudge being an argument.
+        compiled = jax.jit if self._substrate.traceable else lambda function: function
+        self._settle = compiled(
+            lambda params: self._substrate.settle(params, self._inputs, [Free()])[0]
+        )
+        self._nudged = {
+            label: compiled(
+                lambda params, b, v=variant: self.estimate(params, EquilibriumPropagation(v, b))
+            )
+            for label, variant in VARIANTS.items()
+        }
+
+    def estimate(self, params: Mapping[str, Array], rule: AbstractRule) -> Estimate:
+        """Return what a rule takes the gradient for."""
+        cost = self._experiment.cost
+        return rule(self._substrate, params, self._inputs, self._targets, cost)
+
+    def loss(self, params: Mapping[str, np.ndarray]) -> float:
+        """Return the mean cost.
+
+        Raises:
+            ConvergenceError: If a sample does not settle.
+        """
+        free = self._settle(dict(params))
+        if not np.asarray(free.converged).all():
+            failed = int(np.argmin(np.asarray(free.converged)))
+            raise ConvergenceError(
+                f"Sample {int(self._rows[failed])} does not settle "
+                f"({self._substrate.explain(free, failed)}), "
+                "so there is no gradient to compare with. Lower the gain of the initializer."
+            )
+        outputs = np.asarray(self._substrate.outputs(free.state))
+        return float(np.asarray(self._experiment.cost.value(outputs, self._targets)).mean())
+
+    def estimates(self, params: Mapping[str, Array]) -> dict[str, Mapping[str, Array]]:
+        """Return the gradients of all rules that the system can follow."""
+        experiment, abilities = self._experiment, self._substrate.abilities
+        found = {"as configured": self.estimate(params, experiment.rule)}
+        if "force" in abilities:
+            scale = self._substrate.nudge_scale(params)
+            beta = experiment.rule.nudge_strength or 1e-3 * scale
+            found |= {label: at(params, beta) for label, at in self._nudged.items()}
+        if "response" in abilities:
+            found["small signal"] = self.estimate(params, SmallSignal())
+        return {label: one.gradient for label, one in found.items()}
+
+    def scans(
+        self, params: Mapping[str, Array], exact: Mapping[str, np.ndarray]
+    ) -> dict[str, BetaScan]:
+        """Return the errors of the contrasts against the strength of the nudge."""
+        if "force" not in self._substrate.abilities:
+            return {}
+        betas = beta_grid(self._substrate, params)
+        return {
+            label: scan(functools.partial(at, params), exact, betas)
+            for label, at in self._nudged.items()
+        }
 
 
 def _choose(
