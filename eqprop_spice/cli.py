@@ -4,7 +4,9 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -172,10 +174,14 @@ def _write_report(run: "Run") -> None:
 
 def _caution(run: "Run") -> None:
     """Say if samples may settle in several states."""
+    from eqprop_spice.engines.uniqueness import SEVERAL
+
     experiment = run.experiment
     known = experiment.substrate.uniqueness(run.params, experiment.data.train_inputs)
     if known is not None and known.caution is not None:
         say(f"caution: {known.caution}", errors)
+        # What the engines would say of the same, in other words.
+        warnings.filterwarnings("ignore", message=re.escape(SEVERAL))
 
 
 @app.command()

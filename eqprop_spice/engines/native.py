@@ -18,6 +18,7 @@ from eqprop_spice.engines.layered.descent import Descent
 from eqprop_spice.engines.layered.guarded import GuardedPlan
 from eqprop_spice.engines.layered.plan import LayeredPlan
 from eqprop_spice.engines.plans import AbstractPlan
+from eqprop_spice.engines.uniqueness import remark_on_several
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.phases import AbstractNudge, AbstractPhase
 from eqprop_spice.settled import OperatingPoint
@@ -120,6 +121,7 @@ class Native(AbstractEngine):
         if not any(isinstance(a, Tracer) for a in (inputs, *params.values())):
             circuit.check_parameters(params)
             circuit.check_inputs(inputs)
+            remark_on_several(circuit, params)
         plan = self._plan(circuit)
         if start is not None and isinstance(plan, LayeredPlan):
             return plan.settle(params, inputs, phases, start)

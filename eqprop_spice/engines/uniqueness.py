@@ -7,6 +7,7 @@ co-content such as transistors, there can be several, and each engine returns th
 """
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,11 +18,17 @@ from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.ideal_diodes import has_ideal_diodes
 from eqprop_spice.circuits.layouts import add_at
 from eqprop_spice.engines.general.plan import GeneralPlan
+from eqprop_spice.errors import Remark
 
 NUM_STARTS = 20
 """Random starts of Newton's method per sample."""
 
 MAX_SEARCHED_SAMPLES = 8
+
+SEVERAL = (
+    "This circuit may have several operating points, of which an engine returns one; "
+    "eqprop_spice.engines.uniqueness.find_operating_points searches for the others."
+)
 
 SAME = 1e-6
 """Operating points closer than this [V] are one."""
@@ -103,6 +110,14 @@ def criterion(circuit: Circuit, params: Mapping[str, Array]) -> Uniqueness:
     convex = all((a.gains * a.reflections > 0).all() for a in circuit.amplifiers)
     excluded = convex or (smallest is not None and smallest > 0)
     return Uniqueness(smallest, excluded and not circuit.groups_without_energy)
+
+
+def remark_on_several(circuit: Circuit, params: Mapping[str, Array]) -> None:
+    """Warn whoever settles a circuit in which the criterion allows several operating points."""
+    convex = all((a.gains * a.reflections > 0).all() for a in circuit.amplifiers)
+    if (convex and not circuit.groups_without_energy) or criterion(circuit, params).guaranteed:
+        return
+    warnings.warn(SEVERAL, Remark, stacklevel=3)
 
 
 def find_operating_points(

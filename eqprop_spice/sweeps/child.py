@@ -11,9 +11,11 @@ import struct
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
+from eqprop_spice.errors import Remark
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.sweeps.batch import BATCHED_KEYS, can_batch, run_batch
 from eqprop_spice.sweeps.cell import CellResult, run_cell, to_bytes
@@ -64,6 +66,8 @@ def _read_requests(source: BinaryIO, requests: "queue.Queue[bytes]") -> None:
 
 def main() -> None:
     """Answer requests until the standard input closes."""
+    # What a cell should be told of stands in its figures.
+    warnings.simplefilter("ignore", Remark)
     # What ngspice or a library prints goes to the standard error, not between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

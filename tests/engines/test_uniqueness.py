@@ -1,9 +1,12 @@
 """Circuits that have several operating points, or certainly have one."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 from eqprop_spice.engines.native import Native
+from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.engines.uniqueness import (
     SAME,
     confirmed,
@@ -12,6 +15,7 @@ from eqprop_spice.engines.uniqueness import (
     linear_conductances,
     stable,
 )
+from eqprop_spice.errors import Remark
 from eqprop_spice.phases import Free
 from eqprop_spice.substrates.resistive import ResistiveNetwork
 from tests.references import Layered
@@ -55,6 +59,20 @@ def test_a_bistable_circuit_is_found_with_the_unstable_point_in_between():
     assert found.num_samples_with_unstable == 2
     assert found.caution is not None
     assert "2 of 2 samples have several" in found.caution
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [Native(), pytest.param(NgSpice(), marks=pytest.mark.ngspice)],
+    ids=["native", "ngspice"],
+)
+def test_whoever_settles_such_a_circuit_is_told(engine):
+    with pytest.warns(Remark, match="may have several operating points"):
+        engine.settle(BISTABLE.circuit(), STRONG_FEEDBACK, INPUTS, [Free()])
+    net = Layered(num_inputs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        engine.settle(net.circuit(), net.draw(0), INPUTS, [Free()])
 
 
 def test_stability_is_the_sign_of_a_single_nodes_conductance():

@@ -23,6 +23,7 @@ from eqprop_spice.engines.ngspice.feed import HeldFeed
 from eqprop_spice.engines.ngspice.ladder import climb
 from eqprop_spice.engines.ngspice.netlist import FoldedNetlist
 from eqprop_spice.engines.ngspice.simulation import Judged, Points, Simulation
+from eqprop_spice.engines.uniqueness import remark_on_several
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.phases import AbstractNudge, AbstractPhase, Free
 from eqprop_spice.settled import OperatingPoint
@@ -89,6 +90,7 @@ class NgSpice(AbstractEngine):
     ) -> list[OperatingPoint]:
         """Find the operating point of every sample in every phase; see `AbstractEngine`."""
         netlist = FoldedNetlist(circuit, params, inputs, phases)
+        remark_on_several(circuit, netlist.params)
         points, judged = Session.do(
             lambda session: _solve(self._simulation(session, netlist), warm=self.warm)
         )
