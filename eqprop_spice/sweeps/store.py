@@ -5,6 +5,7 @@ whole, whatever stopped the process or the machine, and writing it again changes
 """
 
 import os
+import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -93,11 +94,18 @@ class Store:
                 os.rename(cells, earlier)
         if not cells.is_dir():
             unfinished = path / unused_name()
-            if earlier.is_dir():
-                convert(earlier, unfinished, sweep)
-            else:
-                create_arrays(unfinished, sweep, provenance())
-            os.rename(unfinished, cells)
+            try:
+                if earlier.is_dir():
+                    convert(earlier, unfinished, sweep)
+                else:
+                    create_arrays(unfinished, sweep, provenance())
+                os.rename(unfinished, cells)
+            except OSError as error:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise ConfigError(
+                    f"The results of a sweep cannot be laid out in {path}: {error.strerror}. "
+                    f"Make room, and begin with --resume {path}."
+                ) from error
         return cls(path, sweep)
 
     def locked(self) -> AbstractContextManager[None]:

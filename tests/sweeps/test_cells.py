@@ -1,5 +1,6 @@
 """What is read of the folder of a sweep that a stranger, a crash or a bad disk has changed."""
 
+import errno
 import json
 import os
 import pickle
@@ -173,3 +174,20 @@ def test_nothing_is_written_through_a_link(path, tmp_path):
     with pytest.raises(ConfigError, match="a link or a file where a folder should be"):
         store.write([1], [CellResult({"loss": np.zeros(5)}, "stalled", "", 1.0)])
     assert not any(outside.iterdir())
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_a_folder_to_resume(sweep, tmp_path, monkeypatch):
+    """Of 8 kB, the experiment takes two and the first array what is left."""
+
+    def full(folder: Path, *_: object) -> None:
+        (folder / "loss").mkdir(parents=True)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "small"
+    with monkeypatch.context() as small:
+        small.setattr("eqprop_spice.sweeps.store.create_arrays", full)
+        for attempt in (lambda: Store.create(sweep, path), lambda: Store.open(path)):
+            with pytest.raises(ConfigError, match="No space left on device. Make room, and begin"):
+                attempt()
+            assert os.listdir(path) == ["experiment.toml"]
+    assert len(Store.open(path).missing()) == sweep.num_cells
