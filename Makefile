@@ -1,5 +1,6 @@
 # Two commands: `make demo` trains XOR in ngspice, `make test` runs the tests. Each installs what is
-# missing by itself, is safe to repeat, and is fast the second time.
+# missing by itself, is safe to repeat, and is fast the second time. Each of the two processes of the
+# tests works through neighbors (worksteal), which share what they have compiled.
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,10 +14,10 @@ demo: $(VENV)/.installed
 	$(BIN)/eqprop-spice train experiments/xor.toml
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-fast: $(VENV)/.installed-dev
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
