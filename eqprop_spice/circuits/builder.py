@@ -124,14 +124,26 @@ class CircuitBuilder:
         self._sources.append(Sources(self._claim(name), nodes, np.full(len(nodes), -1), scales))
 
     def add_amplifiers(
-        self, name: str, inputs: np.ndarray, outputs: np.ndarray, gain: float, reflection: float
+        self,
+        name: str,
+        inputs: np.ndarray,
+        outputs: np.ndarray,
+        gain: float,
+        reflection: float,
+        *,
+        offset: float = 0.0,
     ) -> None:
-        """Drive each output node at gain times its input; draw reflection times its current."""
+        """Drive each output node at gain times (its input + offset [V]).
+
+        Reflection times the current of the output is drawn at the input.
+        """
         for what, value in (("gain", gain), ("reflection", reflection)):
             if not np.isfinite(value) or value == 0:
                 raise NetlistError(
                     f"Amplifier group '{name}' has {what} {value}; it must be finite, not zero."
                 )
+        if not np.isfinite(offset):
+            raise NetlistError(f"Amplifier group '{name}' has offset {offset}; it must be finite.")
         count = len(inputs)
         self._amplifiers.append(
             Amplifiers(
@@ -140,6 +152,7 @@ class CircuitBuilder:
                 np.asarray(outputs, int),
                 np.full(count, float(gain)),
                 np.full(count, float(reflection)),
+                float(offset),
             )
         )
 

@@ -102,6 +102,9 @@ def _walk(model: Any, location: Sequence[int | str]) -> tuple[tuple[int | str, .
         elif members := [t for t in tables if part in typing.get_args(_keys(t).get("kind"))]:
             tables = members
             continue
+        elif len(tables) > 1 and not keys:
+            # A name that pydantic gives to one of several plain types, such as "float".
+            continue
         seen.append(part)
     return tuple(seen), [name for table in tables for name in _keys(table)]
 

@@ -182,7 +182,7 @@ def _check_reach(experiment: Experiment) -> None:
     """Refuse targets that no conductances bring about, where voltages are wanted.
 
     A node of resistors lies between the voltages around it, so that no output is farther from zero
-    than the largest source times the gains on its way.
+    than the largest source and offset times the gains on its way.
     """
     if experiment.table.circuit is None or not isinstance(experiment.cost, SquaredError):
         return
@@ -191,6 +191,7 @@ def _check_reach(experiment: Experiment) -> None:
         return
     reach = max((_largest(sources, data) for sources in circuit.sources), default=0.0)
     for amplifiers in circuit.amplifiers:
+        reach += float(np.abs(amplifiers.offsets).max(initial=0.0))
         reach *= max(float(np.abs(amplifiers.gains).max(initial=0.0)), 1.0)
     reach *= 2 if experiment.table.circuit.differential else 1
     largest = np.abs(data.train_targets).max()

@@ -25,6 +25,7 @@ class Coupling:
         driven_rows: Rows that start at amplifier outputs (or free nodes) of the previous layer.
         driven_positions: Position in the previous layer of the node that drives each such row.
         gains: Voltage gain of each driven row; 1 for a free node.
+        offsets: Input offset of its amplifier [V].
     """
 
     block: Block
@@ -33,6 +34,12 @@ class Coupling:
     driven_rows: Int[np.ndarray, " driven_row"]
     driven_positions: Int[np.ndarray, " driven_row"]
     gains: Float[np.ndarray, " driven_row"]
+    offsets: Float[np.ndarray, " driven_row"]
+
+    @property
+    def lifted(self) -> bool:
+        """Whether any amplifier has an offset."""
+        return bool((self.offsets != 0.0).any())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,9 +112,8 @@ def recognize(circuit: Circuit) -> Chain | None:
 
     The layered plan needs: resistors in dense groups and patches only, each group from fixed nodes
     and the followers of one layer to all nodes of the next, or to fixed nodes; diodes from layers
-    to constant sources; one ratio kappa/A per node; amplifiers without offset; and reciprocity
-    weights that are positive, or alternate in sign from layer to layer, so that Newton's method on
-    every second layer is convex.
+    to constant sources; one ratio kappa/A per node; and reciprocity weights that are positive, or
+    alternate in sign from layer to layer, so that Newton's method on every second layer is convex.
     """
     try:
         return _recognize(circuit)
@@ -121,7 +127,6 @@ def _require(condition: bool) -> None:
 
 
 def _recognize(circuit: Circuit) -> Chain:
-    _require(all(np.all(np.asarray(a.offsets) == 0.0) for a in circuit.amplifiers))
     sets: list[np.ndarray] = []
     groups_of: list[list[Block]] = []
     ending_groups: list[Block] = []
@@ -179,10 +184,12 @@ class _Drivers:
         self.source = np.arange(count)
         self.gain = np.ones(count)
         self.reflection = np.ones(count)
+        self.offset = np.zeros(count)
         for a in circuit.amplifiers:
             self.source[a.outputs] = a.inputs
             self.gain[a.outputs] = a.gains
             self.reflection[a.outputs] = a.reflections
+            self.offset[a.outputs] = a.offsets
         self.is_fixed = circuit.is_fixed
         self.column = np.full(count, -1)
         self.column[circuit.fixed_nodes] = np.arange(len(circuit.fixed_nodes))
@@ -207,6 +214,7 @@ class _Drivers:
             driven_rows,
             self.position_of[self.source[driven]],
             self.gain[driven],
+            self.offset[driven],
         )
 
     def ending(self, group: Block) -> Ending:

@@ -77,6 +77,13 @@ def _load(coupling: Coupling, g, size: int):
     return jnp.zeros(size).at[coupling.driven_positions].add(squared)
 
 
+def _offset_load(coupling: Coupling, g, size: int):
+    """Return the current [A] that offsets drive through what loads each node, like `_load`."""
+    row_sums = g.sum(axis=1)[coupling.driven_rows]
+    factors = jnp.asarray(coupling.gains**2 * coupling.offsets)
+    return jnp.zeros(size).at[coupling.driven_positions].add(factors * row_sums)
+
+
 def assemble(parts: Sequence[Array], column_of_node: np.ndarray):
     """Return columns of side-by-side arrays in another order, in one copy of their stretches.
 
@@ -145,6 +152,11 @@ def build_network(
                 drive = part if drive is None else drive + part
                 load = _load(coupling, g, before.size)
                 linear[k - 1] = linear[k - 1] + jnp.asarray(before.ratios) * load
+                if fold and coupling.lifted:
+                    lift = jnp.asarray(coupling.gains * coupling.offsets)
+                    current = current + lift @ g[coupling.driven_rows]
+                    back = jnp.asarray(before.ratios) * _offset_load(coupling, g, before.size)
+                    currents[k - 1] = currents[k - 1] - back
         for ending in layer.endings:
             g = ending.coupling.block.matrix(params)
             load = _load(ending.coupling, g, layer.size)
@@ -152,6 +164,8 @@ def build_network(
             if fold:
                 held = take_columns(fixed, ending.columns)
                 drawn = held @ _drive(ending.coupling, g, layer.size).T
+                if ending.coupling.lifted:
+                    drawn = drawn - _offset_load(ending.coupling, g, layer.size)
                 current = current + jnp.asarray(layer.ratios) * drawn
         if k > 0:
             drives.append(drive)

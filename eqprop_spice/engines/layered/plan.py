@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
@@ -89,13 +90,21 @@ class LayeredPlan(AbstractPlan):
         residual, worst_node = self.method.violation(network, state)
         converged = residual <= self.method.residual_tolerance
         parts = [jnp.where(converged[:, None], v, jnp.nan) for v in (fixed, *state.voltages)]
-        voltages = self._expand(parts[0], parts[1:], self.circuit.selection)
+        lifts = tuple(a.gains * a.offsets for a in self.circuit.amplifiers)
+        voltages = self._expand(parts[0], parts[1:], self.circuit.selection, lifts)
         return OperatingPoint(voltages, converged, residual, worst_node, state.steps[:, 0])
 
-    def _expand(self, fixed: Array, layers: Sequence[Array], node_map: NodeMap) -> Array:
+    def _expand(
+        self,
+        fixed: Array,
+        layers: Sequence[Array],
+        node_map: NodeMap,
+        lifts: Sequence[np.ndarray] = (),
+    ) -> Array:
         """Return a value per node of the circuit from those of the fixed nodes and the layers.
 
-        What `node_map.spread` does for values in one array, here in few copies for those of layers.
+        What `node_map.spread` does for values in one array, here in few copies for those of layers;
+        followers get what `lifts` has for them in addition, if anything.
         """
         parts = [fixed, *layers]
         columns = self.chain.column_of_node
@@ -103,6 +112,9 @@ class LayeredPlan(AbstractPlan):
             assemble(parts, columns[inputs]) * jnp.asarray(factors)[None, :]
             for inputs, _, factors in node_map.links
         ]
+        for place, lift in enumerate(lifts):
+            if (lift != 0.0).any():
+                followers[place] = followers[place] + jnp.asarray(lift)[None, :]
         return assemble([*parts, *followers], columns)
 
     def layer_changes(
