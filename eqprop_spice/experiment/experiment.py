@@ -51,9 +51,13 @@ from eqprop_spice.updates.base import AbstractPulsed, with_devices
 AUTO = "auto"
 """A beta that is chosen when the experiment is read: that of the smallest error."""
 
-MOST_VISITS, USUAL_NODES = 4000, 20
-"""Visits of a sample, of a circuit with so many free nodes, that take ngspice about as long as the
-native engine compiles: a millisecond each, and 4 s of CPU. Larger circuits take longer."""
+MOST_VISITS = 30_000
+"""Visits of a sample, times the free nodes of the circuit, that take ngspice about as long as the
+native engine compiles: 1.5 to 2 s of CPU."""
+
+QUICK_VISITS = 2_000_000
+"""The same up to which the native engine's programs are compiled without optimization, which saves
+7 s of CPU or more; visiting so many takes 2 to 3 s longer then."""
 
 MOST_LISTED = 10
 """Files that a message names of a folder."""
@@ -216,17 +220,22 @@ class Experiment:
     def with_chosen_engine(self) -> "Experiment":
         """Return the experiment with the engine that is expected to be done first, if it is "auto".
 
-        The native engine compiles for seconds and is many times as fast after that, so that ngspice
-        is first where few samples are visited; see `MOST_VISITS`.
+        The native engine compiles first and is many times as fast after that, so that ngspice is
+        done first where few samples are visited; see `MOST_VISITS`.
         """
         if self.table.engine != AUTO or self.table.circuit is None:
             return self
-        visits = self.table.training.epochs * len(self.data.train_inputs)
-        few = visits * max(len(self.nominal_circuit.free_nodes), 1) <= MOST_VISITS * USUAL_NODES
+        few = self._visits <= MOST_VISITS
         ideal = has_ideal_diodes(self.nominal_circuit)
         engine = "ngspice" if few and not ideal and _has_ngspice() else "native"
         table = self.table.model_copy(update={"engine": engine})
         return Experiment(table, self.origin, self.given)
+
+    @property
+    def _visits(self) -> int:
+        """How often training visits a sample, times the free nodes of the circuit."""
+        visits = self.table.training.epochs * len(self.data.train_inputs)
+        return visits * max(len(self.nominal_circuit.free_nodes), 1)
 
     def check(self) -> None:
         """Build everything once, so that what is wrong shows before anything runs."""
@@ -503,7 +512,9 @@ class Experiment:
             raise ConfigError(f"{self._at('optimizer', key)}: {error}") from error
         # Nothing that is compiled depends on the samples but for their number and sizes.
         shapes = data.train_inputs.shape, data.train_targets.shape
-        update = Update(self.substrate, self.rule, self.cost, self.optimizer, self.constraint)
+        quick = table.circuit is not None and self._visits <= QUICK_VISITS
+        parts = self.substrate, self.rule, self.cost, self.optimizer, self.constraint
+        update = Update(*parts, quick=quick)
         return Trainer(
             share(f"{shapes} {self.content_but(SEED, RATE, DATASET)}", update),
             table.optimizer.learning_rate,

@@ -11,9 +11,6 @@ from eqprop_spice.errors import ConvergenceError
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.phases import Free
 
-BLOCK = 256
-"""Samples settled at a time. Engines that compile do it once for this number, whatever comes."""
-
 
 def outputs(
     experiment: Experiment,
@@ -30,22 +27,17 @@ def outputs(
     Raises:
         ConvergenceError: If a sample does not settle.
     """
-    update, substrate = experiment.trainer.update, experiment.substrate
+    trainer, substrate = experiment.trainer, experiment.substrate
     parts = [np.zeros((0, experiment.data.num_outputs))]
-    for start in range(0, len(inputs), BLOCK):
-        block = inputs[start : start + BLOCK]
-        missing = BLOCK - len(block) if substrate.traceable else 0
-        filled = np.concatenate([block, np.repeat(block[:1], missing, axis=0)])
-        point = update.free(params, filled)
-        converged = np.asarray(point.converged)[: len(block)]
-        if not converged.all():
-            first = start + int(np.argmin(converged))
+    for part, point in trainer.settle_parts(params, inputs):
+        if not point.converged.all():
+            first = part.start + int(np.argmin(point.converged))
             (again,) = substrate.settle(params, inputs[first : first + 1], [Free()])
             raise ConvergenceError(
-                f"{int((~converged).sum())} samples do not settle; the first is sample {first}, "
-                f"{substrate.explain(again, 0)}."
+                f"{int((~point.converged).sum())} samples do not settle; the first is sample "
+                f"{first}, {substrate.explain(again, 0)}."
             )
-        parts.append(np.asarray(substrate.outputs(point.state))[: len(block)])
+        parts.append(np.asarray(substrate.outputs(point.state)))
     return np.concatenate(parts)
 
 

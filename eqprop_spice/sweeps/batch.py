@@ -24,6 +24,7 @@ from eqprop_spice.sweeps.cell import (
     impossible,
     is_full_batch,
 )
+from eqprop_spice.training.compilation import compiled
 from eqprop_spice.training.tally import tally
 from eqprop_spice.training.trainer import Trainer, TrainingState
 from eqprop_spice.updates.base import seeded
@@ -179,7 +180,6 @@ def _program(program: _Program):
         seen = outputs, converged, jnp.stack(good).all()
         return state.params, state.optimizer_state, seen
 
-    @jax.jit
     def advance(params, optimizer_state, rates, betas, seeds, first):
         each = (0, 0, 0, 0, 0, None)
 
@@ -194,13 +194,15 @@ def _program(program: _Program):
         )
         return (*carry, seen)
 
-    return advance
+    return compiled(advance, quick=experiment.trainer.update.quick)
 
 
 def _trainer(experiment: Experiment, rate: Any, beta: Any, seed: Any) -> Trainer:
     """Return the experiment's trainer with a traced learning rate, beta and seed."""
     trainer = experiment.trainer
-    update = dataclasses.replace(trainer.update, rule=experiment.rule.nudged_by(beta))
+    # Part of a larger program, which is compiled as a whole.
+    rule = experiment.rule.nudged_by(beta)
+    update = dataclasses.replace(trainer.update, rule=rule, quick=False)
     return dataclasses.replace(trainer, update=update, learning_rate=rate, seed=seed)
 
 

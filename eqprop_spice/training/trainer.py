@@ -29,6 +29,9 @@ DIAGNOSED, TESTED = 2**31 - 1, 2**31 - 2
 EVALUATION_BATCH = 1000
 """Samples settled at a time for testing; bounds memory."""
 
+COMPILED_BATCH = 256
+"""The same of a compiled program. Blocks are filled up, so that it is compiled once."""
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -76,13 +79,10 @@ class Trainer:
 
     def init(self, params: Mapping[str, Array]) -> TrainingState:
         """Return the state before the first update."""
-        arrays: dict[str, Array] = {name: jnp.asarray(value) for name, value in params.items()}
-        if self.update.constraint is not None:
-            arrays = self.update.constraint(arrays)
-        optimizer = self.update.optimizer(self.learning_rate)
+        arrays, optimizer_state = self.update.start(dict(params), self.learning_rate)
         substrate = self.update.substrate
         carry = substrate.initial_state(self._full_size) if substrate.warm else None
-        return TrainingState(arrays, seeded(optimizer.init(arrays), self.seed), 0, carry)
+        return TrainingState(arrays, seeded(optimizer_state, self.seed), 0, carry)
 
     def step(self, state: TrainingState, inputs, targets, key=None):
         """Update once; return the next state, and outputs and convergence before it."""
@@ -249,17 +249,31 @@ class Trainer:
         self, params: Mapping[str, Array], inputs: Float[np.ndarray, "sample input"]
     ) -> AnySettled:
         """Return the free operating points of many samples."""
-        parts = [point for _, point in self._settle_parts(params, inputs)]
-        return jax.tree.map(lambda *arrays: np.concatenate([np.asarray(a) for a in arrays]), *parts)
+        parts = [point for _, point in self.settle_parts(params, inputs)]
+        return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
-    def _settle_parts(
+    def settle_parts(
         self, params: Mapping[str, Array], inputs: Float[np.ndarray, "sample input"]
     ) -> Iterator[tuple[slice, AnySettled]]:
         """Yield the free operating points of a part of the samples after the other."""
-        for start in range(0, len(inputs), EVALUATION_BATCH):
-            part = slice(start, start + EVALUATION_BATCH)
-            key = self.key(TESTED, start) if self.update.substrate.random_tests else None
-            yield part, self.update.free(params, inputs[part], key)
+        substrate = self.update.substrate
+        filled = substrate.traceable and not substrate.random_tests
+        size = self._block if filled else EVALUATION_BATCH
+        for start in range(0, len(inputs), size):
+            part = slice(start, start + size)
+            block = inputs[part]
+            count = len(block)
+            if filled and count < size:
+                block = np.concatenate([block, np.repeat(block[:1], size - count, axis=0)])
+            key = self.key(TESTED, start) if substrate.random_tests else None
+            point = self.update.free(params, block, key)
+            yield part, jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], point)
+
+    @property
+    def _block(self) -> int:
+        """Samples that a compiled program settles at a time."""
+        most = max(len(self.data.train_inputs), len(self.data.test_inputs))
+        return min(most, COMPILED_BATCH)
 
     def evaluate(self, params: Mapping[str, Array], *, test: bool) -> dict[str, float]:
         """Return loss, accuracy and largest error of the training or the test samples."""
@@ -269,8 +283,8 @@ class Trainer:
         )
         total = Tally()
         # All node voltages of all samples at once may not fit into memory.
-        for part, point in self._settle_parts(params, inputs):
-            outputs, converged = self.update.substrate.outputs(point.state), point.converged
-            batch = np.asarray(outputs), targets[part], np.asarray(converged)
+        for part, point in self.settle_parts(params, inputs):
+            outputs = np.asarray(self.update.substrate.outputs(point.state))
+            batch = outputs, targets[part], np.asarray(point.converged)
             total += tally(*batch, data=d, cost=self.update.cost)
         return total.figures(d, "test_" if test else "train_")

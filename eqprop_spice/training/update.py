@@ -15,6 +15,7 @@ from eqprop_spice.costs.base import AbstractCost
 from eqprop_spice.phases import Free
 from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.substrates.base import AbstractSubstrate
+from eqprop_spice.training.compilation import compiled
 
 MAX_SHARED = 8
 """Compiled updates that a process keeps for later experiments; after so many new ones, all that
@@ -34,6 +35,7 @@ class Update:
         cost: The cost of one output vector.
         optimizer: Returns an optax optimizer for a learning rate, which may be traced.
         constraint: What every update is mapped to, if anything.
+        quick: Whether it is compiled without optimization, since there is little to do.
     """
 
     substrate: AbstractSubstrate
@@ -41,6 +43,18 @@ class Update:
     cost: AbstractCost
     optimizer: Callable[[Any], optax.GradientTransformation]
     constraint: AbstractConstraint | None
+    quick: bool = False
+
+    @functools.cached_property
+    def start(self):
+        """The parameters and the optimizer's state before the first update, compiled."""
+
+        def start(params, rate):
+            if self.constraint is not None:
+                params = self.constraint(params)
+            return params, self.optimizer(rate).init(params)
+
+        return jax.jit(start)
 
     @functools.cached_property
     def follow(self):
@@ -69,7 +83,7 @@ class Update:
     @functools.cached_property
     def step(self):
         """Estimate and follow; one compiled function where the substrate allows it."""
-        return jax.jit(self._step) if self.substrate.traceable else self._step
+        return self._compiled(self._step)
 
     @functools.cached_property
     def steps(self):
@@ -93,7 +107,7 @@ class Update:
             start = (params, optimizer_state, carry, *nothing)
             return jax.lax.fori_loop(0, count, visit, start)
 
-        return jax.jit(steps)
+        return self._compiled(steps)
 
     @functools.cached_property
     def free(self):
@@ -102,7 +116,10 @@ class Update:
         def free(params: Mapping[str, Array], inputs: Array, key: Any = None):
             return self.substrate.settle(params, inputs, [Free()], key=key)[0]
 
-        return jax.jit(free) if self.substrate.traceable else free
+        return self._compiled(free)
+
+    def _compiled(self, function: Callable) -> Any:
+        return compiled(function, quick=self.quick) if self.substrate.traceable else function
 
 
 def _carried(carry: Any, estimate: Estimate) -> Any:
@@ -128,8 +145,9 @@ class _Shared:
 
 
 @functools.lru_cache(maxsize=MAX_SHARED)
-def _first_like(shared: _Shared) -> Update:
-    if _first_like.cache_info().misses % MAX_SHARED == 0:
+def first_like(shared: _Shared) -> Update:
+    """Return the update that was first shared under the same content."""
+    if first_like.cache_info().misses % MAX_SHARED == 0:
         # JAX keeps what it traced of functions that are gone: 18 MB per circuit, for ever.
         jax.clear_caches()
     return shared.update
@@ -142,4 +160,4 @@ def share(content: str, update: Update) -> Update:
         content: All that the update depends on, in words.
         update: The update, which is kept if there is none yet.
     """
-    return _first_like(_Shared(content, update))
+    return first_like(_Shared(content, update))

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -12,6 +13,7 @@ from eqprop_spice.errors import ConfigError, ConvergenceError
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.phases import Free
 from eqprop_spice.results.run import Run, train
+from eqprop_spice.training.update import first_like
 
 pytestmark = pytest.mark.ngspice
 
@@ -352,6 +354,31 @@ def test_the_results_do_not_wait_for_the_figures(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train(short_xor("training.epochs=1"), tmp_path / "run")
     assert Run.open(tmp_path / "run").results["finished"] is True
+
+
+def test_a_compiled_training_that_is_continued_ends_as_if_it_had_not_stopped(tmp_path):
+    """It is compiled anew, from what its folder says, just as the first part was."""
+    settings = ["engine=native", "training.epochs=6", "goal={}"]
+    whole = train(short_xor(*settings), tmp_path / "whole")
+
+    def stop(epoch, figures):
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(short_xor(*settings), tmp_path / "part", progress=stop)
+    before = short_xor(*settings).trainer.update
+    first_like.cache_clear()
+    jax.clear_caches()
+    part = train(resume=tmp_path / "part")
+    after = part.experiment.trainer.update
+    assert after is not before
+    assert after.quick == before.quick
+    for name, values in whole.params.items():
+        np.testing.assert_array_equal(part.params[name], values)
+    assert {k: v for k, v in part.results.items() if k not in CLOCK} == {
+        k: v for k, v in whole.results.items() if k not in CLOCK
+    }
 
 
 def test_remains_of_a_killed_process_are_removed(tmp_path):

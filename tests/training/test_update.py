@@ -5,6 +5,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.extend.core import Jaxpr
@@ -12,6 +13,7 @@ from jax.extend.core import Jaxpr
 from eqprop_spice.engines.native import MAX_PLANS, Native, plan_for
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.phases import Free
+from eqprop_spice.training import compilation
 from eqprop_spice.training.update import MAX_SHARED
 from tests.references import Layered
 
@@ -41,6 +43,18 @@ def test_trainings_that_differ_in_seed_and_rate_compile_once():
     assert compiled._cache_size() == 1
 
 
+def test_samples_for_training_and_for_testing_are_settled_by_one_program():
+    experiment = iris("training.max_unconverged=0.32")
+    trainer, params, data = experiment.trainer, experiment.initial_params(), experiment.data
+    free: Any = trainer.update.free
+    parts = [trainer.settle_all(params, x) for x in (data.train_inputs, data.test_inputs)]
+    assert free._cache_size() == 1
+    assert [len(part.state) for part in parts] == [120, 30]
+    together = np.concatenate([data.train_inputs, data.test_inputs])
+    voltages = np.concatenate([part.state for part in parts])
+    np.testing.assert_allclose(free(params, together).voltages, voltages, rtol=0.0, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -60,6 +74,25 @@ def test_other_samples_of_the_same_sizes_share_what_is_compiled():
     other = iris("dataset.scale=2.0")
     assert other.trainer.update is iris().trainer.update
     assert not np.array_equal(other.trainer.data.train_inputs, iris().trainer.data.train_inputs)
+
+
+def test_short_trainings_of_small_circuits_compile_quickly():
+    assert iris().trainer.update.quick
+    assert iris("training.epochs=1000").trainer.update.quick
+    assert not iris("training.epochs=2000").trainer.update.quick
+    assert not iris("training.epochs=100", "circuit.layers.0.num_outputs=300").trainer.update.quick
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_quick_programs_calculate_the_same(known, monkeypatch):
+    """Also where the compiler does not know the options any more."""
+    if not known:
+        monkeypatch.setattr(compilation, "UNOPTIMIZED", {"xla_of_old": 0})
+    compilation.unoptimized.cache_clear()
+    assert (compilation.unoptimized() is not None) == known
+    program = compilation.compiled(lambda x: jnp.sin(x).sum(), quick=True)
+    compilation.unoptimized.cache_clear()
+    np.testing.assert_allclose(program(np.arange(5.0)), np.sin(np.arange(5.0)).sum(), rtol=1e-15)
 
 
 def test_the_rate_that_counts_is_the_own_one():

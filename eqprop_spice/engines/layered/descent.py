@@ -130,25 +130,28 @@ class Descent:
         """The largest residual of a sample that counts as converged."""
         return 1e-9 if self.sweeps is None else np.inf
 
-    def settle(self, network: Network) -> Iterate:
-        """Settle from nothing."""
-        return self._descend(network, _forward(network))
+    def begin(self, network: Network) -> Iterate:
+        """Return the state that settling begins from."""
+        return self.begin_from(_forward(network))
 
-    def settle_from(self, network: Network, voltages: list[Array]) -> Iterate:
-        """Settle from given voltages [V], per layer `batch node`."""
-        return self._descend(network, voltages)
+    def begin_from(self, voltages: Sequence[Array]) -> Iterate:
+        """Return given voltages [V], per layer `batch node`, as a state."""
+        batch = (voltages[0].shape[0], 1)
+        return Iterate(tuple(voltages), jnp.full(batch, jnp.inf), jnp.zeros(batch, int))
 
     def resettle(self, network: Network, before: Network, iterate: Iterate) -> Iterate:
         """Settle from the solution with another load."""
-        return self._descend(network, list(iterate.voltages))
+        return self.settle(network, iterate)
 
-    def _descend(self, network: Network, start: list[Array]) -> Iterate:
-        batch = (start[0].shape[0], 1)
+    def settle(self, network: Network, iterate: Iterate) -> Iterate:
+        """Settle from a state."""
+        start = list(iterate.voltages)
         if self.sweeps is not None:
             voltages = before = start
             for _ in range(self.sweeps):
                 before, voltages = voltages, _sweep(network, voltages)
-            return Iterate(tuple(voltages), _change(voltages, before), jnp.full(batch, self.sweeps))
+            steps = jnp.full_like(iterate.steps, self.sweeps)
+            return Iterate(tuple(voltages), _change(voltages, before), steps)
 
         def unfinished(state: tuple[Iterate, Array]):
             return (state[0].moved > ACCURACY).any() & (state[1] < MAX_SWEEPS)
@@ -162,7 +165,7 @@ class Descent:
             moved = _change(voltages, before)
             return Iterate(tuple(voltages), moved, iterate.steps + moving), count + SWEEPS_PER_CHECK
 
-        first = Iterate(tuple(start), jnp.full(batch, jnp.inf), jnp.zeros(batch, int))
+        first = self.begin_from(start)
         return jax.lax.while_loop(unfinished, improve, (first, jnp.zeros((), int)))[0]
 
     def violation(self, network: Network, iterate: Iterate) -> tuple[Array, Array]:

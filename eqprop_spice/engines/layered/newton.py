@@ -386,13 +386,17 @@ class Newton:
         """The largest residual of a sample that counts as converged: usually it is 1e-14."""
         return 1e-9
 
-    def settle(self, network: Network) -> State:
-        """Settle from nothing."""
-        return newton(network, cold_state(network))
+    def begin(self, network: Network) -> State:
+        """Return the state that settling begins from."""
+        return cold_state(network)
+
+    def settle(self, network: Network, state: State) -> State:
+        """Settle from a state."""
+        return newton(network, state)
 
     def resettle(self, network: Network, before: Network, state: State) -> State:
         """Settle from the solution with another load."""
-        return newton(network, warm_state(network, before, state))
+        return self.settle(network, warm_state(network, before, state))
 
     def violation(self, network: Network, state: State) -> tuple[Array, Array]:
         """Return each sample's violation of Kirchhoff's law, and the node where it is worst."""
