@@ -33,6 +33,7 @@ from eqprop_spice.experiment.kinds import (
 )
 from eqprop_spice.experiment.lines import Origin
 from eqprop_spice.experiment.overrides import assign, override
+from eqprop_spice.experiment.points import with_points
 from eqprop_spice.experiment.shipped import path_of
 from eqprop_spice.experiment.source import check_values, parse_toml, read_text
 from eqprop_spice.experiment.tables import ExperimentTable
@@ -179,6 +180,7 @@ class Experiment:
         check_values(content, origin)
         if not trusted:
             check_trusted(content, source)
+        with_points(content, folder or Path.cwd(), origin)
         _locate(content, Path.cwd() if "dataset.path" in assigned else folder)
         try:
             table = ExperimentTable.model_validate(frozen_lists(content))

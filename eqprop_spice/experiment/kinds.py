@@ -20,7 +20,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, cr
 import eqprop_spice
 from eqprop_spice.arrays import Array
 from eqprop_spice.devices.diode import PRESETS, Shockley
-from eqprop_spice.devices.ideal import Diode, Ideal
+from eqprop_spice.devices.ideal import Ideal
+from eqprop_spice.devices.measured import AnyDiode, Curve, Measured
+from eqprop_spice.devices.piecewise_linear import PiecewiseLinear
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.substrates.base import AbstractSubstrate
 
@@ -309,6 +311,10 @@ def check_trusted(value: Any, where: str) -> None:
             )
 
 
+LAWS = {"on_conductance": PiecewiseLinear, "voltages": Curve, "currents": Curve}
+"""What a table of a diode with such a key describes, if not a junction."""
+
+
 def _diode(value: Any) -> Any:
     """Accept the name of a preset, or a table with the parameters of a diode."""
     if isinstance(value, str):
@@ -317,13 +323,15 @@ def _diode(value: Any) -> Any:
             raise ValueError(f"there is no diode '{value}'. {suggestion(value, names)}")
         return names[value]
     if isinstance(value, dict):
-        model = arguments_model(Shockley)
+        law = next((law for key, law in LAWS.items() if key in value), Shockley)
+        model = arguments_model(law)
         try:
-            return Shockley(**dict(model.model_validate(value)))
+            arguments = dict(model.model_validate(value))
+            return Measured(Curve(**arguments)) if law is Curve else law(**arguments)
         except ValidationError as error:
             location, sentence = complaint(error, model)
             raise ValueError(f"{'.'.join(map(str, location))}: {sentence}") from error
-    if not isinstance(value, Diode):
+    if not isinstance(value, AnyDiode):
         raise ValueError(f"expected {EXPECTED_DIODE}, got {value!r}.")
     return value
 
@@ -351,8 +359,8 @@ def arguments_model(cls: type) -> type[BaseModel]:
             hint = float
         if hint == AbstractSubstrate:
             hint = Annotated[AbstractSubstrate, BeforeValidator(_substrate)]
-        if hint == Diode:
-            hint = Annotated[Diode, BeforeValidator(_diode)]
+        if hint == AnyDiode:
+            hint = Annotated[AnyDiode, BeforeValidator(_diode)]
         default: Any = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()

@@ -18,6 +18,8 @@ from eqprop_spice.datasets.base import AbstractDataset, Data
 from eqprop_spice.datasets.stored import checksum
 from eqprop_spice.devices.diode import PRESETS, Shockley
 from eqprop_spice.devices.ideal import Ideal
+from eqprop_spice.devices.measured import Measured
+from eqprop_spice.devices.piecewise_linear import PiecewiseLinear
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.experiment.kinds import IDEAL, frozen_lists
@@ -78,6 +80,10 @@ def _said(value: Any, name: str, owner: Any) -> Any:
     if isinstance(value, Shockley):
         known = next((preset for preset, diode in PRESETS.items() if diode == value), None)
         return known or dataclasses.asdict(value)
+    if isinstance(value, PiecewiseLinear):
+        return dataclasses.asdict(value)
+    if isinstance(value, Measured):
+        return dataclasses.asdict(value.curve)
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, np.generic):

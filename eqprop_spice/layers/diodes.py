@@ -6,7 +6,8 @@ import numpy as np
 
 from eqprop_spice.circuits.builder import CircuitBuilder
 from eqprop_spice.circuits.layouts import GROUND
-from eqprop_spice.devices.ideal import Diode, Ideal
+from eqprop_spice.devices.ideal import Ideal
+from eqprop_spice.devices.measured import AnyDiode
 from eqprop_spice.layers.base import AbstractLayer
 
 
@@ -21,7 +22,7 @@ class AntiparallelDiodes(AbstractLayer):
         shift: Voltage of the shift sources [V].
     """
 
-    diode: Diode
+    diode: AnyDiode
     shift: float = 0.3
 
     def attach(self, builder: CircuitBuilder, nodes: np.ndarray, position: int) -> np.ndarray:
@@ -44,7 +45,7 @@ class Rectifier(AbstractLayer):
         shift: Minus the voltage of the source [V].
     """
 
-    diode: Diode
+    diode: AnyDiode
     shift: float = 0.0
 
     def attach(self, builder: CircuitBuilder, nodes: np.ndarray, position: int) -> np.ndarray:
@@ -57,26 +58,33 @@ class Rectifier(AbstractLayer):
 
 @dataclasses.dataclass(frozen=True)
 class SplitRectifiers(AbstractLayer):
-    """One diode to ground at every node: half of the nodes cannot fall below it, half not rise.
+    """One diode at every node: half of the nodes cannot fall below -shift, half not rise above it.
 
-    With ideal diodes this is the nonlinearity of deep resistive networks, whose first nodes are
-    called excitatory and whose others inhibitory.
+    With ideal diodes to ground this is the nonlinearity of deep resistive networks, whose first
+    nodes are called excitatory and whose others inhibitory.
 
     Attributes:
         diode: The device law.
+        shift: Voltage of the sources that the diodes lead to [V]: the inhibitory ones' is `shift`,
+            the excitatory ones' -shift. With 0 they lead to ground.
 
     References:
         Scellier (2024), arXiv:2402.11674.
     """
 
-    diode: Diode = dataclasses.field(default_factory=Ideal)
+    diode: AnyDiode = dataclasses.field(default_factory=Ideal)
+    shift: float = 0.0
 
     def attach(self, builder: CircuitBuilder, nodes: np.ndarray, position: int) -> np.ndarray:
-        """Add the diodes `excitatory_<position>` and `inhibitory_<position>`."""
+        """Add the diodes `excitatory_<position>` and `inhibitory_<position>`, and their sources."""
         first, others = np.array_split(nodes, 2)
+        floor = ceiling = GROUND
+        if self.shift:
+            floor, ceiling = builder.add_node(f"sn{position}"), builder.add_node(f"sp{position}")
+            builder.add_constants(f"shift_{position}", [floor, ceiling], [-self.shift, self.shift])
         for name, nodes_below, nodes_above in (
-            ("excitatory", np.full(len(first), GROUND), first),
-            ("inhibitory", others, np.full(len(others), GROUND)),
+            ("excitatory", np.full(len(first), floor), first),
+            ("inhibitory", others, np.full(len(others), ceiling)),
         ):
             if len(nodes_above):
                 builder.add_pairs(f"{name}_{position}", self.diode, nodes_below, nodes_above)

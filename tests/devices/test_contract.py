@@ -7,8 +7,10 @@ from eqprop_spice.devices.bjt import Bipolar
 from eqprop_spice.devices.capacitor import Capacitor
 from eqprop_spice.devices.depletion import DepletionCapacitance
 from eqprop_spice.devices.diode import PRESETS
+from eqprop_spice.devices.measured import Curve, Measured
 from eqprop_spice.devices.memristor import Memristor
 from eqprop_spice.devices.mosfet import Mosfet
+from eqprop_spice.devices.piecewise_linear import PiecewiseLinear
 from eqprop_spice.devices.resistor import FixedResistor
 from tests.contracts import check_device
 
@@ -24,6 +26,8 @@ VOLTS = np.linspace(-0.45, 0.47, 12)
         Capacitor(1e-12),
         DepletionCapacitance("layer", 1e-12, 0.8, 0.4),
         Memristor(window=3, state=0.4),
+        PiecewiseLinear(1e-2, 1e-5, 0.1),
+        Measured(Curve((-0.4, -0.1, 0.2, 0.31), (-1e-3, -1e-5, 4e-5, 2e-3))),
     ],
     ids=lambda device: type(device).__name__,
 )

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from eqprop_spice.devices.ideal import Ideal
+from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense
-from eqprop_spice.layers.diodes import AntiparallelDiodes, Rectifier
+from eqprop_spice.layers.diodes import AntiparallelDiodes, Rectifier, SplitRectifiers
 from eqprop_spice.phases import Free
 from tests.references import KIRAZ
 
@@ -69,3 +71,29 @@ def test_rectifier_has_one_diode_per_node_and_one_source():
     pairs = [(names[a], names[b]) for a, b in zip(*group.layout.pairs(), strict=True)]
     assert pairs == [("sn1", "n0_0"), ("sn1", "n0_1")]
     assert circuit.node_voltages(np.zeros((1, 2)), np.zeros((1, 1)))[0, names.index("sn1")] == -0.2
+
+
+@pytest.mark.ngspice
+@pytest.mark.parametrize("diode", [Ideal(), KIRAZ])
+def test_split_rectifiers_with_a_shift_bound_each_half_from_its_side(diode):
+    circuit = layered_circuit(
+        [Dense(4), SplitRectifiers(diode, 0.2), Dense(2)],
+        num_inputs=2,
+        num_outputs=1,
+        doubled_inputs=True,
+    )
+    rng = np.random.default_rng(2)
+    shapes = circuit.parameter_shapes()
+    params = {name: rng.uniform(0.1, 1.0, shape) for name, shape in shapes.items()}
+    inputs = rng.uniform(-50.0, 50.0, (8, 2))
+    (ours,), (theirs,) = (
+        e.settle(circuit, params, inputs, [Free()]) for e in (Native(), NgSpice())
+    )
+    assert ours.converged.all() and theirs.converged.all()
+    np.testing.assert_allclose(ours.voltages, theirs.voltages, rtol=0.0, atol=1e-8)
+    names = circuit.node_names
+    hidden = np.asarray(ours.voltages)[:, [names.index(f"n0_{j}") for j in range(4)]]
+    if diode == Ideal():
+        assert hidden[:, :2].min() == pytest.approx(-0.2, abs=1e-12)
+        assert hidden[:, 2:].max() == pytest.approx(0.2, abs=1e-12)
+    assert hidden[:, :2].max() > 0.2 + KNEE and hidden[:, 2:].min() < -0.2 - KNEE
