@@ -22,6 +22,13 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.hopfield.attached import Attached
 from eqprop_spice.hopfield.graph import Graph
 
+COSTLY = 100_000
+"""Products of a sweep and row from which rows that have settled are left behind: the program to
+compile grows with every time that happens."""
+
+FEWEST = 8
+"""Rows below which it does not pay."""
+
 State = tuple[Array, ...]
 """States of the layers, without the inputs, `batch ...` each."""
 
@@ -48,7 +55,7 @@ class Descent:
 
     Attributes:
         graph: The graph.
-        weights: The weight of every edge.
+        weights: The weight of every edge, prepared.
         drives: Per layer, what it feels of its biases and of the inputs: it never changes.
         load: What is attached to the outputs.
         synchronous: Whether all layers move at once, each as if the others stayed.
@@ -107,26 +114,53 @@ class Descent:
 
     def settle(
         self, progress: Progress, tolerance: float, most: int
-    ) -> tuple[Progress, Int[Array, ""]]:
+    ) -> tuple[Progress, Int[Array, " row"]]:
         """Return where it is once every residual is within a tolerance, and after how many sweeps.
+
+        Where sweeps cost, rows that have settled are left behind: once only a quarter has not, the
+        rest goes on by itself.
 
         Args:
             progress: Where it begins.
             tolerance: Largest residual.
             most: After how many sweeps it stops in any case.
         """
+        progress = self.sweep(progress)
+        return self._settle(progress, self.residual(progress), jnp.asarray(1), tolerance, most)
+
+    def _settle(self, progress, residual, count, tolerance: float, most: int):
+        """Go on from where the residual is known, after some sweeps; see `settle`."""
+        num_rows = len(residual)
+        rest = num_rows // 4 if self.graph.num_products >= COSTLY else 0
+        rest = rest if rest >= FEWEST else 0
 
         def unsettled(carry):
             _, residual, count = carry
-            return (residual > tolerance).any() & (count < most)
+            return ((residual > tolerance).sum() > rest) & (count < most)
 
         def more(carry):
             progress = self.sweep(carry[0])
             return progress, self.residual(progress), carry[2] + 1
 
-        first = more((progress, None, jnp.asarray(0)))
-        progress, _, count = lax.while_loop(unsettled, more, first)
-        return progress, count
+        progress, residual, count = lax.while_loop(unsettled, more, (progress, residual, count))
+        counts = jnp.full(num_rows, count)
+        if rest == 0:
+            return progress, counts
+        residual, chosen = lax.top_k(residual, rest)
+        slow = jax.tree.map(lambda leaf: leaf[chosen], progress)
+        slow, slow_counts = self._rows(chosen)._settle(slow, residual, count, tolerance, most)
+        progress = jax.tree.map(lambda leaf, part: leaf.at[chosen].set(part), progress, slow)
+        return progress, counts.at[chosen].set(slow_counts)
+
+    def _rows(self, chosen: Int[Array, " chosen"]) -> "Descent":
+        """Return the descent of some rows."""
+
+        def take(leaf: Array) -> Array:
+            # What has one row serves all.
+            return leaf[chosen] if len(leaf) > 1 else leaf
+
+        parts = jax.tree.map(take, (self.drives, self.load))
+        return dataclasses.replace(self, drives=parts[0], load=parts[1])
 
     def all_targets(self, state: State) -> State:
         """Return where every layer goes while the others stay."""
@@ -140,8 +174,7 @@ class Descent:
         for place, number in enumerate(self.graph.inner_edges):
             edge = self.graph.edges[number]
             if edge.source in layers:
-                product = edge.product(self.weights[number], state[edge.source - 1])
-                renewed[place] = edge.pool(product)
+                renewed[place] = edge.forward(self.weights[number], state[edge.source - 1])
         return tuple(renewed)
 
     def _targets(self, layers: tuple[int, ...], state, products) -> State:
@@ -155,8 +188,8 @@ class Descent:
             if edge.target == layer:
                 drive = drive + value
             elif edge.source == layer:
-                spread = edge.spread(state[edge.target - 1], switches)
-                drive = drive + edge.pull(self.weights[number], spread)
+                pull = edge.backward(self.weights[number], state[edge.target - 1], switches)
+                drive = drive + pull
         bounds = self.graph.bounds[layer - 1]
         if layer < self.graph.num_layers:
             return clip(drive, *bounds)

@@ -20,6 +20,11 @@ from jax import lax
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.errors import ConfigError
+from eqprop_spice.hopfield import winograd
+
+WIDE = 64 * 64
+"""Pairs of channels from which Winograd's algorithm is faster than the plain convolution: measured,
+in both precisions, on processors with AVX2."""
 
 Shape = tuple[int, ...]
 
@@ -51,6 +56,11 @@ class AbstractEdge:
         raise NotImplementedError
 
     @property
+    def num_products(self) -> int:
+        """Multiplications of a product, by plain sums."""
+        return math.prod(self.weight_shape)
+
+    @property
     def pools_maxima(self) -> bool:
         """Whether its pool is not linear."""
         return False
@@ -74,6 +84,18 @@ class AbstractEdge:
     def spread(self, target: Array, switches: Any) -> Array:
         """Return a target with every value where the pool took it from: the pool's transpose."""
         return target
+
+    def prepared(self, weight: Array) -> Array:
+        """Return what `forward` and `backward` need of a weight."""
+        return weight
+
+    def forward(self, prepared: Array, source: Array) -> tuple[Array, Any]:
+        """Return the pooled product with a prepared weight, and the switches."""
+        return self.pool(self.product(prepared, source))
+
+    def backward(self, prepared: Array, target: Array, switches: Any) -> Array:
+        """Return the pull of a target that is spread by switches."""
+        return self.pull(prepared, self.spread(target, switches))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +180,12 @@ class ConvolutionEdge(AbstractEdge):
         return *sides, self.channels
 
     @property
+    def num_products(self) -> int:
+        """Multiplications of a product, by plain sums."""
+        rows, columns, _ = self.product_shape
+        return rows * columns * math.prod(self.weight_shape)
+
+    @property
     def target_shape(self) -> Shape:
         """Shape of what the pool makes."""
         rows, columns, channels = self.product_shape
@@ -194,15 +222,7 @@ class ConvolutionEdge(AbstractEdge):
             return product, ()
         p, (rows, columns, _) = self.window, self.target_shape
         cropped = product[:, : rows * p, : columns * p]
-        parts = [cropped[:, i::p, j::p] for i in range(p) for j in range(p)]
-        if self.pooling == "average":
-            return sum(parts) / p**2, ()
-        value, switches = parts[0], jnp.zeros(parts[0].shape, np.int8)
-        for place, part in enumerate(parts):
-            larger = part > value
-            value = jnp.where(larger, part, value)
-            switches = jnp.where(larger, np.int8(place), switches)
-        return value, switches
+        return self._chosen([cropped[:, i::p, j::p] for i in range(p) for j in range(p)])
 
     def spread(self, target, switches):
         """Return every value at its switch, or in equal parts in its window."""
@@ -221,3 +241,49 @@ class ConvolutionEdge(AbstractEdge):
         whole = windows.reshape(batch, rows * p, columns * p, channels)
         rim = [(0, n - m) for n, m in zip(self.product_shape, whole.shape[1:], strict=True)]
         return jnp.pad(whole, [(0, 0), *rim])
+
+    @property
+    def tiled(self) -> bool:
+        """Whether sweeps take Winograd's algorithm, whose tiles are then the pool's windows."""
+        rows, columns, channels = self.source_shape
+        shape = (self.kernel, self.stride, self.padding) == (3, 1, 1)
+        windows = self.pooling == "none" or self.window == 2
+        even = rows % 2 == columns % 2 == 0
+        return shape and windows and even and channels * self.channels >= WIDE
+
+    def prepared(self, weight):
+        """Return a weight, transformed where sweeps are tiled."""
+        return winograd.transformed(weight) if self.tiled else weight
+
+    def forward(self, prepared, source):
+        """Return the pooled product, and the switches."""
+        if not self.tiled:
+            return super().forward(prepared, source)
+        windows = winograd.product(prepared, source)
+        if self.pooling == "none":
+            return winograd.joined(windows), ()
+        return self._chosen([part for row in windows for part in row])
+
+    def backward(self, prepared, target, switches):
+        """Return the pull of a target that is spread."""
+        if not self.tiled:
+            return super().backward(prepared, target, switches)
+        places = [[0, 1], [2, 3]]
+        if self.pooling == "none":
+            windows = [[target[:, i::2, j::2] for j in range(2)] for i in range(2)]
+        elif self.pooling == "average":
+            windows = [[target / 4 for _ in row] for row in places]
+        else:
+            windows = [[jnp.where(switches == place, target, 0) for place in row] for row in places]
+        return winograd.pull(prepared, windows)
+
+    def _chosen(self, parts):
+        """Return what the pool makes of windows, place by place, and where it comes from."""
+        if self.pooling == "average":
+            return sum(parts) / len(parts), ()
+        value, switches = parts[0], jnp.zeros(parts[0].shape, np.int8)
+        for place, part in enumerate(parts):
+            larger = part > value
+            value = jnp.where(larger, part, value)
+            switches = jnp.where(larger, np.int8(place), switches)
+        return value, switches

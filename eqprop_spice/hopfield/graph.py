@@ -35,6 +35,12 @@ class Graph:
         return tuple(i for i, edge in enumerate(self.edges) if edge.source > 0)
 
     @functools.cached_property
+    def num_products(self) -> int:
+        """Multiplications of a sample in a sweep, one direction counted, by plain sums."""
+        edges = (self.edges[i] for i in self.inner_edges)
+        return sum(edge.num_products for edge in edges)
+
+    @functools.cached_property
     def colors(self) -> tuple[tuple[int, ...], ...]:
         """Layers by color: no two of a color are connected, so that they may move at once.
 

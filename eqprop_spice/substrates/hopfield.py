@@ -312,7 +312,7 @@ class Hopfield(AbstractSubstrate):
                 drives[edge.target - 1] = drives[edge.target - 1] + value
         return Descent(
             graph,
-            tuple(params[edge.name] for edge in graph.edges),
+            tuple(edge.prepared(params[edge.name]) for edge in graph.edges),
             tuple(drives),
             attach([phase], (len(sources), self.num_outputs), self.precision),
             synchronous=self.mode == "synchronous",

@@ -194,7 +194,7 @@ class SpikingNetwork(AbstractSubstrate):
                 drives[edge.target - 1] += jnp.concatenate([value] * len(loads))
         unloaded = attach(nothing, size, self.precision)
         attached: Attached = attach(loads, size, self.precision)
-        edges = tuple(weights[edge.name] for edge in graph.edges)
+        edges = tuple(edge.prepared(weights[edge.name]) for edge in graph.edges)
         descent = Descent(graph, edges, tuple(drives), unloaded)
 
         def drive(traces: State) -> State:
