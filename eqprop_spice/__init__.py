@@ -21,6 +21,7 @@ _PLACES = {
     "AntiparallelDiodes": "layers.diodes",
     "BidirectionalAmplifier": "layers.amplifier",
     "Box": "constraints.box",
+    "Callback": "logs.callback",
     "Circuit": "circuits.circuit",
     "CircuitBuilder": "circuits.builder",
     "ConfigError": "errors",

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from eqprop_spice.errors import Remark, printable
+from eqprop_spice.progress import RunBar, bar
 
 # Names of files and keys may hold brackets, which are no markup.
 console = Console(markup=False, emoji=False)
@@ -23,9 +23,6 @@ MAX_ROWS = 60
 
 COMPARISON_WIDTH = 140
 """Characters that the table of a comparison needs in a line."""
-
-RATE_SMOOTHING = 0.2
-"""Share of the newest epoch in the shown samples per second."""
 
 
 def say(text: str, where: Console = console) -> None:
@@ -60,61 +57,25 @@ RESULT_UNITS = {
 """Units of the figures of a run."""
 
 
-def _described(figures: dict[str, float]) -> str:
-    """Return an epoch's figures as a line."""
-    parts = [f"loss {figures['loss']:9.3g} V^2"]
-    if "accuracy" in figures:
-        parts.append(f"accuracy {100 * figures['accuracy']:5.1f} %")
-    if "test_accuracy" in figures:
-        parts.append(f"test {100 * figures['test_accuracy']:5.1f} %")
-    if figures.get("num_unconverged"):
-        parts.append(f"unconverged {figures['num_unconverged']:.0f}")
-    return "  ".join(parts)
-
-
-def _bar(unit: str, total: int, *, where: Console, live: bool) -> tuple[Progress, TaskID]:
-    """Return a bar that counts, and its only task, whose description stands beside it."""
-    progress = Progress(
-        TextColumn(f"{unit} {{task.completed}}/{{task.total}}"),
-        BarColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeRemainingColumn(),
-        console=where,
-        transient=True,
-        disable=not live,
-    )
-    return progress, progress.add_task("", total=total)
-
-
 class RunReporter:
     """Shows the epochs: a live bar on a terminal, a few plain lines elsewhere."""
 
     def __init__(self, epochs: int, num_samples: int) -> None:
-        self._epochs, self._num_samples = epochs, num_samples
-        self._seconds: float | None = None
-        self._live = console.is_terminal
-        self._progress, self._task = _bar("epoch", epochs, where=console, live=self._live)
+        self._epochs = epochs
+        self._bar = RunBar(epochs, num_samples, console)
 
     def __enter__(self) -> "RunReporter":
-        self._progress.start()
+        self._bar.__enter__()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._progress.stop()
+        self._bar.__exit__(*exception)
 
     def __call__(self, epoch: int, figures: dict[str, float]) -> None:
         """Show an epoch."""
-        if self._seconds is None:
-            # A resumed run does not begin at the first epoch.
-            self._seconds = figures["seconds"]
-            self._progress.reset(self._task, completed=epoch - 1)
-        # The first epochs compile; a running mean forgets them.
-        self._seconds += RATE_SMOOTHING * (figures["seconds"] - self._seconds)
-        rate = self._num_samples / max(self._seconds, 1e-9)
-        line = f"{_described(figures)}  {rate:,.0f} samples/s"
-        if self._live:
-            self._progress.update(self._task, completed=epoch, description=line)
-        elif epoch == 1 or epoch == self._epochs or epoch % -(-self._epochs // PLAIN_REPORTS) == 0:
+        line = self._bar(epoch, figures)
+        few = epoch == 1 or epoch == self._epochs or epoch % -(-self._epochs // PLAIN_REPORTS) == 0
+        if few and not self._bar.live:
             print(f"epoch {epoch}/{self._epochs}  {line}", flush=True)
 
 
@@ -124,7 +85,7 @@ class SweepReporter:
     def __init__(self, num_cells: int) -> None:
         self._num_cells, self._shown = num_cells, -1
         self._live = errors.is_terminal
-        self._progress, self._task = _bar("cells", num_cells, where=errors, live=self._live)
+        self._progress, self._task = bar("cells", num_cells, where=errors, live=self._live)
 
     def __enter__(self) -> "SweepReporter":
         self._progress.start()

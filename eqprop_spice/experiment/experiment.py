@@ -307,7 +307,7 @@ class Experiment:
 
     def content_but(self, *keys: str) -> str:
         """Return in words all that a training depends on, aside from values by dotted key."""
-        left_out = {"name", "description", "sweep", "compare", "goal", "expected"}
+        left_out = {"name", "description", "sweep", "compare", "goal", "expected", "logging"}
         content = self.table.model_dump(exclude=left_out)
         for key in keys:
             *tables, name = key.split(".")

@@ -120,6 +120,7 @@ class Parts:
         training: Further keys of [training].
         goal: The keys of [goal].
         nonidealities: How the real circuit differs from the drawn one.
+        logging: The keys of [logging]: tensorboard, mlflow.
     """
 
     name: str = "experiment"
@@ -138,6 +139,7 @@ class Parts:
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     goal: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     nonidealities: Sequence[AbstractNonideality] = ()
+    logging: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 SMALLEST, LARGEST = 1e-7, 1e-4
@@ -235,6 +237,8 @@ def _content(system: Any, data: Data | AbstractDataset, parts: Parts) -> dict[st
         },
         "goal": dict(parts.goal),
     }
+    if parts.logging:
+        content["logging"] = dict(parts.logging)
     if isinstance(system, AbstractSubstrate):
         if parts.initializer is None:
             raise ConfigError("A system that is no circuit needs an initializer.")

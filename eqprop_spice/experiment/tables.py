@@ -69,6 +69,18 @@ class TrainingTable(_Table):
     max_unconverged: float = Field(default=0.1, ge=0, le=1)
 
 
+class LoggingTable(_Table):
+    """[logging]: who is told of the epochs, besides the run folder; see `logs`."""
+
+    tensorboard: bool = False
+    mlflow: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The logs that are asked for."""
+        return tuple(name for name, wanted in self.model_dump().items() if wanted)
+
+
 class GoalTable(_Table):
     """[goal]: when a run has learned: every bound given here holds at the end."""
 
@@ -140,6 +152,8 @@ class ExperimentTable(_Table):
     """[update]: devices that pulses move, instead of numbers; see `updates.base`."""
     constraint: dict[str, Any] | None = None
     training: TrainingTable
+    logging: LoggingTable | None = None
+    """[logging]: what else is told of every epoch. It is no part of what is computed."""
     nonidealities: tuple[dict[str, Any], ...] = ()
     goal: GoalTable = GoalTable()
     ngspice: SolverTable = SolverTable()

@@ -1,11 +1,12 @@
 """A run: a folder that holds everything of one training, and survives whatever stops it."""
 
+import contextlib
 import dataclasses
 import functools
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,11 @@ from eqprop_spice.files import (
     remove_partials,
     write_atomically,
 )
+from eqprop_spice.logs.base import AbstractLog, Logs
+from eqprop_spice.logs.callback import Callback, CallbackLog
+from eqprop_spice.logs.chosen import check_installed, chosen_logs, flattened
 from eqprop_spice.notebook import html_table
+from eqprop_spice.progress import RunBar
 from eqprop_spice.results.datasets import final_layout, final_state, history_layout, netcdf
 from eqprop_spice.results.export import export
 from eqprop_spice.results.netlists import trained_netlists
@@ -55,7 +60,7 @@ CHECKPOINT_SECONDS = 10.0
 """At most this much work is done again after a crash. Training is deterministic, so it is done
 again exactly."""
 
-Progress = Callable[[int, dict[str, float]], None]
+Progress = Callable[[int, dict[str, float]], Any]
 """Called after every epoch with its number and figures."""
 
 
@@ -80,8 +85,9 @@ class Run:
             out: The folder; None for the next free number under `runs/`.
 
         Raises:
-            ConfigError: If the folder exists.
+            ConfigError: If the folder exists, or a log needs what is not installed.
         """
+        check_installed(_log_names(experiment))
         content = experiment.to_toml().encode()
         if out is None:
             stem = Path("runs") / f"{experiment.table.name}_seed{experiment.table.seed}"
@@ -220,7 +226,7 @@ class Run:
         return html_table(f"Run {self.path}", self.results)
 
     def save_checkpoint(self, state: TrainingState, history: History) -> None:
-        """Write all that the next update depends on."""
+        """Write all that the next update depends on, and the figures so far for other programs."""
         arrays: dict[str, Any] = {
             "epoch": state.epoch,
             **_named_leaves(state),
@@ -230,6 +236,8 @@ class Run:
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         write_atomically(self.path / "checkpoint.npz", buffer.getvalue())
+        if len(history):
+            write_atomically(self.path / "history.csv", history.to_csv().encode())
 
     def load_checkpoint(self, experiment: Experiment) -> tuple[TrainingState, History]:
         """Return the state and history of the last checkpoint; the start if there is none.
@@ -303,7 +311,8 @@ def train(
     out: str | Path | None = None,
     *,
     resume: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool = True,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train an experiment in a new run folder, or continue an interrupted run.
 
@@ -313,7 +322,11 @@ def train(
         experiment: What to train; None with `resume`.
         out: The new folder; None for the next free number under `runs/`.
         resume: The folder of the run to continue.
-        progress: Called after every epoch.
+        progress: Called after every epoch; True for a bar, where there is a terminal or a notebook
+            to show it.
+        callbacks: Called after every epoch with its number and figures. One that has a method
+            `on_end` is told the results, too. One that raises is told nothing more; the training
+            goes on.
 
     Raises:
         ConfigError: If the folder is in use, exists already, or is no run.
@@ -327,9 +340,37 @@ def train(
         run = Run.create(experiment, out)
     else:
         raise ConfigError("train needs an experiment, or the folder of a run to resume.")
-    with locked(run.path):
-        _continue(run, experiment, progress)
+    told = [CallbackLog(callback) for callback in callbacks]
+    with locked(run.path), _shown(experiment, progress) as show:
+        chosen = _chosen_logs(run, experiment)
+        with Logs([*chosen, *told]) as logs:
+            _continue(run, experiment, show, logs)
     return run
+
+
+@contextlib.contextmanager
+def _shown(experiment: Experiment, progress: Progress | bool) -> Iterator[Progress | None]:
+    """Give what shows an epoch, if anything does."""
+    if not isinstance(progress, bool):
+        yield progress
+    elif progress:
+        with RunBar(experiment.table.training.epochs, len(experiment.data.train_inputs)) as bar:
+            yield bar
+    else:
+        yield None
+
+
+def _log_names(experiment: Experiment) -> tuple[str, ...]:
+    """Return which logs the experiment asks for."""
+    return () if experiment.table.logging is None else experiment.table.logging.names
+
+
+def _chosen_logs(run: Run, experiment: Experiment) -> list[AbstractLog]:
+    """Return the logs that the experiment asks for."""
+    left_out = {"description", "sweep", "compare", "expected", "logging"}
+    params = flattened(experiment.table.model_dump(exclude_none=True, exclude=left_out))
+    names = _log_names(experiment)
+    return chosen_logs(names, run.path, experiment.table.name, {"digest": run.digest, **params})
 
 
 def record(
@@ -358,13 +399,14 @@ def record(
     return run
 
 
-def _continue(run: Run, experiment: Experiment, progress: Progress | None) -> None:
+def _continue(run: Run, experiment: Experiment, progress: Progress | None, logs: Logs) -> None:
     """Train from the last checkpoint to the end."""
     table = experiment.table
     trainer = experiment.trainer
     remove_partials(run.path)
     state, history = run.load_checkpoint(experiment)
     run.save_checkpoint(state, history)
+    logs.begin(history.rows())
     saved = time.monotonic()
     done = table.goal.stop and _goal_reached(experiment, state)
     try:
@@ -384,6 +426,7 @@ def _continue(run: Run, experiment: Experiment, progress: Progress | None) -> No
                 saved = time.monotonic()
             if progress is not None:
                 progress(state.epoch, figures)
+            logs.epoch(state.epoch, figures)
     except KeyboardInterrupt:
         # The state is that of the last complete epoch; the history may be ahead of it.
         history.truncate(state.epoch)
@@ -391,6 +434,7 @@ def _continue(run: Run, experiment: Experiment, progress: Progress | None) -> No
         raise
     run.save_checkpoint(state, history)
     _finish(run, experiment, state, history)
+    logs.end(run.results)
 
 
 def _checked(experiment: Experiment, state: TrainingState) -> dict[str, float]:
@@ -438,7 +482,6 @@ def _finish(run: Run, experiment: Experiment, state: TrainingState, history: His
     }
     attributes = provenance() | {DIGEST: run.digest, "experiment": experiment.to_toml()}
     write_atomically(run.path / "history.nc", netcdf(history.to_xarray(attributes)))
-    write_atomically(run.path / "history.csv", history.to_csv().encode())
     final = final_state(experiment, state).assign_attrs({DIGEST: run.digest})
     write_atomically(run.path / "final.nc", netcdf(final))
     able = "netlist" in experiment.substrate.abilities

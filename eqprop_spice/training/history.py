@@ -60,6 +60,11 @@ class History:
         self.columns = {name: values[:num_epochs] for name, values in self.columns.items()}
         self.conductances = self.conductances[:num_epochs]
 
+    def rows(self) -> list[dict[str, float]]:
+        """Return the figures epoch by epoch; what was not measured is not a number."""
+        columns = self.columns.values()
+        return [dict(zip(self.columns, row, strict=True)) for row in zip(*columns, strict=True)]
+
     def __len__(self) -> int:
         """Number of epochs recorded."""
         return len(self.conductances)

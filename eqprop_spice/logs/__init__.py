@@ -1,0 +1,1 @@
+"""Logs: who is told of every epoch of a training, besides the run folder."""
