@@ -359,8 +359,8 @@ def arguments_model(cls: type) -> type[BaseModel]:
             hint = float
         if hint == AbstractSubstrate:
             hint = Annotated[AbstractSubstrate, BeforeValidator(_substrate)]
-        if hint == AnyDiode:
-            hint = Annotated[AnyDiode, BeforeValidator(_diode)]
+        if hint in (AnyDiode, Shockley):
+            hint = Annotated[hint, BeforeValidator(_diode)]
         default: Any = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()

@@ -4,9 +4,17 @@ import sys
 from importlib import metadata
 
 import pytest
+from pydantic import ValidationError
 
+from eqprop_spice.devices.diode import PRESETS
 from eqprop_spice.errors import ConfigError
-from eqprop_spice.experiment.kinds import check_trusted, component_names, plugged_in, resolve
+from eqprop_spice.experiment.kinds import (
+    build,
+    check_trusted,
+    component_names,
+    plugged_in,
+    resolve,
+)
 
 GOOD = """
 import dataclasses
@@ -15,6 +23,17 @@ from eqprop_spice.layers.dense import Dense
 @dataclasses.dataclass(frozen=True)
 class Twice(Dense):
     pass
+"""
+
+
+WITH_DIODE = """
+import dataclasses
+from eqprop_spice.devices.diode import Shockley
+from eqprop_spice.layers.base import AbstractLayer
+
+@dataclasses.dataclass(frozen=True)
+class Clamp(AbstractLayer):
+    diode: Shockley
 """
 
 
@@ -37,6 +56,14 @@ def test_a_module_of_the_working_folder_is_found(write, tmp_path):
     write("own_layers_a", GOOD)
     assert resolve("layers", "own_layers_a:Twice").__name__ == "Twice"
     assert str(tmp_path) not in sys.path
+
+
+def test_one_with_a_junction_takes_the_name_of_a_preset(write):
+    write("own_layers_d", WITH_DIODE)
+    layer = build("layers", {"kind": "own_layers_d:Clamp", "diode": "kiraz"})
+    assert layer.diode == PRESETS["kiraz"]
+    with pytest.raises(ValidationError, match="there is no diode 'kirax'"):
+        build("layers", {"kind": "own_layers_d:Clamp", "diode": "kirax"})
 
 
 @pytest.mark.parametrize(
