@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import resource
 import shutil
@@ -45,6 +46,9 @@ WAITING_SECONDS = 120
 
 MEMORY = 2 * 1024**3
 """Bytes of a process that holds no more than it should."""
+
+DRAWN = 10_000_000
+"""Parameters up to which they are drawn: what is larger and accepted takes the memory it asks for."""
 
 LAST_CASE = "last_case"
 """File that says what was tried when a process ended."""
@@ -132,7 +136,9 @@ def _attempt_experiment(folder: Path) -> None:
     from eqprop_spice.sweeps.axes import sweep_of
 
     experiment = Experiment.load(folder / "experiment.toml", trusted=False)
-    experiment.initial_params()
+    shapes = experiment.substrate.parameter_shapes()
+    if sum(math.prod(shape) for shape in shapes.values()) <= DRAWN:
+        experiment.initial_params()
     if experiment.table.sweep is not None:
         sweep_of(experiment)
 
@@ -373,7 +379,7 @@ def _run_batches(name: str, target: Target, temporary: Path, total: int, first_s
         command = [sys.executable, "-m", "benchmarks.fuzz", "--worker", name, str(good), str(count)]
         done = subprocess.run(
             [*command, str(first_seed + number)], capture_output=True, text=True, check=False,
-            cwd=ROOT,
+            cwd=ROOT, env={**os.environ, "EQPROP_CACHE": "off"},
         )  # fmt: skip
         if done.returncode:
             hung = -done.returncode in (signal.SIGPROF, signal.SIGALRM)
