@@ -48,7 +48,7 @@ MEMORY = 2 * 1024**3
 """Bytes of a process that holds no more than it should."""
 
 DRAWN = 10_000_000
-"""Parameters up to which they are drawn: what is larger and accepted takes the memory it asks for."""
+"""Parameters up to which they are drawn: larger networks take the memory that they ask for."""
 
 LAST_CASE = "last_case"
 """File that says what was tried when a process ended."""
