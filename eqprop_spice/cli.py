@@ -29,7 +29,7 @@ from eqprop_spice.console import (
     say,
     show_remarks,
 )
-from eqprop_spice.errors import ConfigError, ConvergenceError, NetlistError
+from eqprop_spice.errors import ConfigError, ConvergenceError, NetlistError, printable
 from eqprop_spice.files import write_inside, write_named
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Simulate and train analog circuits in ngspice.",
 )
+NETLISTS = (".cir", ".sp", ".net", ".ckt")
+"""How the names of netlists end."""
+
 FILE = "An experiment's TOML file, or the name of one that comes along, such as xor."
 FileArgument = Annotated[Path, typer.Argument(help=FILE)]
 SetOption = Annotated[
@@ -281,29 +284,45 @@ def show(
 
 @app.command()
 def schematic(
-    file: Annotated[Path, typer.Argument(help="An experiment's TOML file, or a run folder.")],
+    file: Annotated[
+        Path, typer.Argument(help="An experiment's TOML file, a run folder, or a netlist.")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="File to write; its name ends with .svg or .png.")
     ] = None,
+    inputs: Annotated[
+        str, typer.Option(help="Of a netlist, its input sources with commas, such as va,vb.")
+    ] = "",
+    outputs: Annotated[str, typer.Option(help="Of a netlist, its output nodes with commas.")] = "",
 ) -> None:
-    """Draw the circuit: trained conductances as line width, of large layers the first and last."""
+    """Draw a circuit: trained conductances as line width, of large layers the first and last."""
     from eqprop_spice.experiment.experiment import Experiment
+    from eqprop_spice.results.deck_schematic import deck_schematic, drawn
     from eqprop_spice.results.run import Run
-    from eqprop_spice.results.schematic import schematic as draw
+    from eqprop_spice.spice.reader import read
 
-    if file.is_dir():
-        run = Run.open(file)
-        experiment, params = run.experiment, run.params
-    else:
-        experiment = Experiment.load(file)
-        params = experiment.initial_params()
-    name = experiment.table.name
-    path = out or (file / "schematic.svg" if file.is_dir() else Path(f"{name}.svg"))
+    of_netlist = file.suffix.lower() in NETLISTS
+    if (inputs or outputs) and not of_netlist:
+        raise ConfigError("An experiment says itself what its inputs and outputs are.")
+    default = file / "schematic.svg" if file.is_dir() else Path(f"{file.stem}.svg")
+    path = out or default
     form = path.suffix[1:]
     if form not in ("svg", "png"):
         raise ConfigError(f"--out is {path}; its name must end with .svg or .png.")
-    write_named(path, draw(experiment.circuit, params, title=name, form=form))
+    if of_netlist:
+        chosen = {"inputs": _listed(inputs), "outputs": _listed(outputs)}
+        deck = read(file)
+        write_named(path, deck_schematic(deck, title=printable(deck.title), form=form, **chosen))
+    else:
+        run = Run.open(file) if file.is_dir() else None
+        experiment = Experiment.load(file) if run is None else run.experiment
+        params = experiment.initial_params() if run is None else run.params
+        write_named(path, drawn(experiment, params, title=experiment.table.name, form=form))
     say(str(path))
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip().lower() for name in names.split(",") if name.strip()]
 
 
 @app.command()

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.files import read_bounded, write_atomically
+from eqprop_spice.results.deck_schematic import drawn
 from eqprop_spice.results.plots import prediction_figure, voltage_figure
 from eqprop_spice.results.run import Run
-from eqprop_spice.results.schematic import schematic
 
 FILE = "report.html"
 
@@ -248,14 +248,11 @@ def _heat_maps(params: dict[str, np.ndarray]) -> Figure:
 
 
 def _schematic(run: Run) -> str:
-    experiment = run.experiment
-    if experiment.table.circuit is None:
-        return "<p>This system is no circuit of layers.</p>"
     try:
-        drawn = schematic(experiment.circuit, run.params).decode()
+        picture = drawn(run.experiment, run.params).decode()
     except ConfigError as error:
         return f"<p>{html.escape(str(error))}</p>"
-    return drawn[drawn.index("<svg") :]
+    return picture[picture.index("<svg") :]
 
 
 def _audit(run: Run) -> str:
