@@ -30,6 +30,10 @@ RULES: dict[str, dict[str, Any]] = {
         "rule.kind": "equilibrium_propagation.EquilibriumPropagation",
         "rule.beta": 1e-5,
     },
+    "EP, centered, 1 mS": {
+        "rule.kind": "equilibrium_propagation.EquilibriumPropagation",
+        "rule.beta": 1e-3,
+    },
     "coupled learning, eta 0.25": {
         "rule.kind": "coupled_learning.CoupledLearning",
         "rule.eta": 0.25,
