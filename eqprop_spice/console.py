@@ -125,7 +125,7 @@ def print_results(results: dict[str, Any]) -> None:
     console.print(table)
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+def print_rows(rows: Sequence[Mapping[str, Any]], where: Console = console) -> None:
     """Print a row for each of several things, under the names that any of them has."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -135,7 +135,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         # Names of files may look like markup.
         table.add_row(*(Text(with_unit(name, row.get(name))) for name in names))
-    console.print(table)
+    where.print(table)
 
 
 def print_rates(rows: list[dict[str, Any]]) -> None:
@@ -206,6 +206,8 @@ def print_comparison(result: dict[str, Any]) -> None:
 def print_audit(report: dict[str, Any]) -> None:
     """Print an audit's report for a reader; that of a circuit says more."""
     _print_gradients(report)
+    if "power" not in report and report["edges"]:
+        say(_worst_edges(report["edges"]))
     if "power" in report:
         table = Table(
             "cause", *report["varied"], title="error budget: share of each layer's gradient"
@@ -239,6 +241,19 @@ def _print_gradients(report: dict[str, Any]) -> None:
         window = "none" if curve["window"] is None else " ... ".join(map(_number, curve["window"]))
         table.add_row(label, *(_number(curve[k]) for k in ("slope", "noise", "best")), window)
     console.print(table)
+
+
+MOST_EDGES = 5
+"""Of the most asymmetric devices, so many are named."""
+
+
+def _worst_edges(edges: list[dict[str, Any]]) -> str:
+    """Return which devices are least reciprocal."""
+    named = ", ".join(
+        f"{edge['name']} {_number(edge['asymmetry'])} of {_number(edge['conductance'])} S"
+        for edge in edges[:MOST_EDGES]
+    )
+    return f"most asymmetric of {len(edges)} devices: {named}"
 
 
 def print_import(report: dict[str, Any]) -> None:
@@ -281,6 +296,7 @@ def _print_circuit(report: dict[str, Any]) -> None:
         lines.append(
             f"devices without an energy: {names}; asymmetry {_number(report['asymmetry'])}"
         )
+        lines.append(_worst_edges(report["edges"]))
     lines.append(
         f"largest error of a voltage by the configured solver: {_number(report['solver_error'])} V"
     )

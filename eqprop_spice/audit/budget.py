@@ -60,7 +60,7 @@ def budget(case: Case, exact: Mapping[str, np.ndarray]) -> Budget:
     if case.substrate.weights == "none" and case.weights is not None:
         # One weight per parameter: exact wherever the devices that share it have the same.
         weights = {
-            g.name: g.layout.parameter_means(case.weights[g.name])
+            g.key: g.layout.parameter_means(case.weights[g.name])
             for g in case.circuit.trainable_groups
         }
         signed = {k: np.sign(weights[k]) * v for k, v in standard.items()}

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,9 @@ OPEN = 1e-7
 NEGLIGIBLE = 1e-5
 """Nudge relative to the conductance at an output that stands for the limit of a vanishing nudge:
 its bias is of this order, and tight solvers' noise far below."""
+
+CURRENT_SCALE = 0.1
+"""Voltage at an output whose current is large enough to step current sources by [V]."""
 
 Selection = Mapping[str, Int[np.ndarray, " chosen"]]
 """By group name, the positions of chosen conductances in the raveled array."""
@@ -114,7 +117,7 @@ class Case:
             arrays,
             data.train_inputs[rows],
             data.train_targets[rows],
-            choose(arrays, num_conductances, rng),
+            choose(arrays, num_conductances, rng, currents=network.starting_at_zero),
             experiment.constraint,
         )
 
@@ -125,8 +128,8 @@ class Case:
 
     @functools.cached_property
     def conducting(self) -> dict[str, Bool[np.ndarray, "..."]]:
-        """Which conductances are no open switches."""
-        return conducting(self.params)
+        """Which conductances are no open switches; all current sources count."""
+        return conducting(self.params, self.circuit.supplied_parameters)
 
     @functools.cached_property
     def weights(self) -> dict[str, Float[np.ndarray, "..."]] | None:
@@ -147,6 +150,12 @@ class Case:
     def all_conduct(self) -> bool:
         """Whether no conductance is an open switch."""
         return all(mask.all() for mask in self.conducting.values())
+
+    @functools.cached_property
+    def currents(self) -> dict[str, float]:
+        """By the name of parameters that are currents, one that counts in this circuit [A]."""
+        scale = CURRENT_SCALE * self.substrate.nudge_scale(self.params)
+        return dict.fromkeys(self.circuit.supplied_parameters, scale)
 
     @property
     def smallest_nudge(self) -> float:
@@ -197,16 +206,31 @@ class Case:
         return {k: np.ravel(np.asarray(gradient[k]))[i] for k, i in self.selection.items()}
 
 
-def conducting(params: Mapping[str, np.ndarray]) -> dict[str, Bool[np.ndarray, "..."]]:
-    """Return which conductances are above `OPEN` times the largest of their group."""
-    return {name: values > OPEN * values.max() for name, values in params.items()}
+def conducting(
+    params: Mapping[str, np.ndarray], currents: Collection[str] = ()
+) -> dict[str, Bool[np.ndarray, "..."]]:
+    """Return which conductances are above `OPEN` times the largest of their group.
+
+    Args:
+        params: Parameters by group name.
+        currents: Those that are currents of sources, which all count.
+    """
+    return {
+        name: np.full(values.shape, True) if name in currents else values > OPEN * values.max()
+        for name, values in params.items()
+    }
 
 
 def choose(
-    params: Mapping[str, np.ndarray], count: int, rng: np.random.Generator
+    params: Mapping[str, np.ndarray],
+    count: int,
+    rng: np.random.Generator,
+    *,
+    currents: Collection[str] = (),
 ) -> dict[str, Int[np.ndarray, " chosen"]]:
-    """Choose up to `count` conducting conductances, spread evenly over the groups."""
-    positions = {k: np.flatnonzero(mask) for k, mask in conducting(params).items()}
+    """Choose up to `count` parameters that are `conducting`, spread evenly over the groups."""
+    masks = conducting(params, currents)
+    positions = {k: np.flatnonzero(mask) for k, mask in masks.items()}
     chosen: dict[str, np.ndarray] = {}
     left = count
     by_size = sorted(positions, key=lambda name: len(positions[name]))

@@ -1,6 +1,6 @@
 """Gradients without a learning rule: the adjoint, finite differences, ngspice's .sens."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -70,31 +70,33 @@ def exact_gradient(case: Case, point: OperatingPoint) -> dict[str, np.ndarray]:
     voltages = np.asarray(point.voltages)
     slopes = np.asarray(case.cost.gradient(case.circuit.outputs(voltages), case.targets))
     multipliers = GeneralPlan(case.circuit).adjoint(case.params, point.voltages, slopes)
-    return {
-        group.name: -np.asarray(group.sides.voltage_drop_product(voltages, multipliers))
-        for group in case.circuit.trainable_groups
-    }
+    slopes = case.circuit.parameter_slopes(voltages, -np.asarray(multipliers), weights={})
+    return {name: np.asarray(values) for name, values in slopes.items()}
 
 
 def derivatives(
     function: Callable[[dict[str, np.ndarray]], Float[np.ndarray, " quantity"]],
     params: Mapping[str, np.ndarray],
     selection: Selection,
+    currents: Mapping[str, float] | None = None,
 ) -> dict[str, Float[np.ndarray, "chosen quantity"]]:
-    """Differentiate a function of the conductances by each chosen one, to fourth order.
+    """Differentiate a function of the parameters by each chosen one, to fourth order.
 
     Args:
-        function: Returns the quantities at given conductances.
-        params: Conductances [S] by group name.
+        function: Returns the quantities at given parameters.
+        params: Parameters by group name.
         selection: Which to vary.
+        currents: By the name of those that may have either sign, what their step is relative to.
     """
-    result = {}
+    result, currents = {}, currents or {}
     for name, positions in selection.items():
-        rows, mean = [], float(params[name].mean())
+        rows, mean = [], currents.get(name, float(params[name].mean()))
         for position in positions.tolist():
             index = np.unravel_index(position, params[name].shape)
             value = float(params[name][index])
-            step = min(RELATIVE_STEP * max(value, mean), value / LARGEST_SHARE)
+            step = RELATIVE_STEP * max(abs(value), mean)
+            if name not in currents:
+                step = min(step, value / LARGEST_SHARE)
             total: np.ndarray | float = 0.0
             for offset, factor in CENTRAL:
                 moved = {**params, name: params[name].copy()}
@@ -113,7 +115,9 @@ def finite_differences(case: Case, engine: AbstractEngine) -> dict[str, np.ndarr
         outputs = np.asarray(case.circuit.outputs(point.voltages))
         return np.atleast_1d(np.asarray(case.cost.value(outputs, case.targets)).mean())
 
-    return {k: v[:, 0] for k, v in derivatives(loss, case.params, case.selection).items()}
+    return {
+        k: v[:, 0] for k, v in derivatives(loss, case.params, case.selection, case.currents).items()
+    }
 
 
 def sensitivities(case: Case, point: OperatingPoint) -> dict[str, np.ndarray] | None:
@@ -140,7 +144,10 @@ def _sensitivities(case: Case, point: OperatingPoint, session: Session) -> dict[
     outputs = np.asarray(circuit.outputs(np.asarray(point.voltages)))
     slopes = np.asarray(case.cost.gradient(outputs, case.targets))
     total = {name: np.zeros(len(chosen)) for name, chosen in case.selection.items()}
-    names = {g.name: _device_names(g) for g in circuit.trainable_groups}
+    groups: dict[str, list[Group]] = {}
+    for group in circuit.trainable_groups:
+        groups.setdefault(group.key, []).append(group)
+    names = {key: _device_names(members) for key, members in groups.items()}
     for sample, inputs in enumerate(case.inputs):
         cards = circuit_cards(circuit, case.params, inputs, Free(), behavioral=True)
         session.load(["* sensitivities", ACCURATE_OPTIONS, *cards, ".end"])
@@ -154,21 +161,27 @@ def _sensitivities(case: Case, point: OperatingPoint, session: Session) -> dict[
                     total[name][i] += slopes[sample, k] * sum(values)
             session.command("destroy all")
     session.unload()
-    # dV/dg = -R^2 dV/dR, and .sens took 1/R at R and R (1 + step).
     return {
-        name: -(1.0 + SENSITIVITY_STEP)
-        * values
-        / np.ravel(case.params[name])[case.selection[name]] ** 2
-        / len(case.inputs)
+        name: values * _by_parameter(case, name) / len(case.inputs)
         for name, values in total.items()
     }
 
 
-def _device_names(group: Group) -> list[list[str]]:
-    """Return ngspice's names of the resistors that have each parameter of a group."""
-    suffixes = group.layout.instance_names()
-    count = int(np.prod(group.layout.shape))
-    return [
-        [f"r{group.name}_{suffixes[i]}" for i in group.layout.instances_of(position)]
-        for position in range(count)
-    ]
+def _by_parameter(case: Case, name: str) -> np.ndarray | float:
+    """Return what turns the derivative by a device's value in SPICE into that by its parameter."""
+    if name in case.circuit.supplied_parameters:
+        return 1.0
+    # dV/dg = -R^2 dV/dR, and .sens took 1/R at R and R (1 + step).
+    return -(1.0 + SENSITIVITY_STEP) / np.ravel(case.params[name])[case.selection[name]] ** 2
+
+
+def _device_names(groups: Sequence[Group]) -> list[list[str]]:
+    """Return ngspice's names of the devices that have each parameter of some groups together."""
+    names: list[list[str]] = [[] for _ in range(int(np.prod(groups[0].layout.shape)))]
+    for group in groups:
+        letter = "i" if group.device.supplies else "r"
+        suffixes = group.layout.instance_names()
+        for position, members in enumerate(names):
+            places = group.layout.instances_of(position)
+            members += [f"{letter}{group.name}_{suffixes[i]}" for i in places]
+    return names

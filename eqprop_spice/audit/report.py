@@ -19,7 +19,7 @@ from eqprop_spice.audit.references import (
 from eqprop_spice.audit.variation import PhaseVariation, vary
 from eqprop_spice.audit.verdict import Cause, find_causes
 from eqprop_spice.circuits.maps import sum_at
-from eqprop_spice.circuits.reciprocity import asymmetry
+from eqprop_spice.circuits.reciprocity import Edge, asymmetric_edges, asymmetry
 from eqprop_spice.engines.general.plan import GeneralPlan
 from eqprop_spice.engines.native import Native
 from eqprop_spice.engines.ngspice.engine import NgSpice
@@ -75,6 +75,7 @@ class Audit:
         uniqueness: Operating points found.
         asymmetry: Of the Jacobian, for a circuit without weights or energy; None if it has both
             or is too large.
+        edges: The devices without a co-content, the most asymmetric first.
         variation: Powers by phase and how conductances change them.
         causes: What keeps the circuit from following its gradient, first things first.
         remarks: What else a user should know.
@@ -91,6 +92,7 @@ class Audit:
     solver_error: float
     uniqueness: Uniqueness
     asymmetry: float | None
+    edges: list[Edge]
     variation: dict[str, PhaseVariation]
     causes: list[Cause]
     remarks: list[str]
@@ -133,6 +135,7 @@ class Audit:
                     for group in self.case.circuit.groups_without_energy
                 },
                 "asymmetry": self.asymmetry,
+                "edges": [dataclasses.asdict(edge) for edge in self.edges],
                 "uniqueness": dataclasses.asdict(self.uniqueness),
                 "power": {
                     phase: {
@@ -200,6 +203,7 @@ def audit(case: Case) -> Audit:
         _solver_error(case, point),
         uniqueness,
         _asymmetry(case, point),
+        asymmetric_edges(case.circuit, case.params, np.asarray(point.voltages)),
         vary(_thinned(case), case.tight_engine, beta),
         find_causes(case, found, exact, scan=own, uniqueness=uniqueness),
         _remarks(case, point, own, uniqueness, found),

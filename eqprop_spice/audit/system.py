@@ -14,6 +14,7 @@ import numpy as np
 from eqprop_spice.arrays import Array
 from eqprop_spice.audit.report import OK, VARIANTS, by_layer, scan_dict
 from eqprop_spice.audit.verdict import LIMIT
+from eqprop_spice.circuits.reciprocity import Edge
 from eqprop_spice.errors import ConfigError, ConvergenceError
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.files import for_json
@@ -43,6 +44,7 @@ class SystemAudit:
         references: Finite differences of the loss against the exact gradient, by layer.
         estimates: Estimates of rules against the exact gradient, by layer.
         scans: Error of P-EP, N-EP and C-EP against the strength of the nudge.
+        edges: Devices without a co-content, the most asymmetric first.
         verdict: `OK`, or what is wrong.
     """
 
@@ -50,6 +52,7 @@ class SystemAudit:
     references: dict[str, dict[str, Comparison]]
     estimates: dict[str, dict[str, Comparison]]
     scans: dict[str, BetaScan]
+    edges: list[Edge]
     verdict: str
 
     def _repr_html_(self) -> str:
@@ -65,6 +68,7 @@ class SystemAudit:
                 "references": by_layer(self.references),
                 "estimates": by_layer(self.estimates),
                 "scans": {k: scan_dict(v) for k, v in self.scans.items()},
+                "edges": [dataclasses.asdict(edge) for edge in self.edges],
                 "verdict": self.verdict,
             }
         )
@@ -116,7 +120,8 @@ def audit_system(
         verdict = "biased rule"
     references = {"finite differences": compare_layers(differences, at_chosen)}
     layers = {label: compare_layers(one, exact) for label, one in estimates.items()}
-    return SystemAudit(experiment.table.name, references, layers, scans, verdict)
+    edges = subject.edges(arrays)
+    return SystemAudit(experiment.table.name, references, layers, scans, edges, verdict)
 
 
 class _Subject:
@@ -159,6 +164,11 @@ class _Subject:
             )
         outputs = np.asarray(self._substrate.outputs(free.state))
         return float(np.asarray(self._experiment.cost.value(outputs, self._targets)).mean())
+
+    def edges(self, params: Mapping[str, Array]) -> list[Edge]:
+        """Return how asymmetric each device without a co-content is."""
+        state = self._settle(dict(params)).state
+        return self._substrate.asymmetric_edges(params, self._inputs, state)
 
     def estimates(self, params: Mapping[str, Array]) -> dict[str, Mapping[str, Array]]:
         """Return the gradients of all rules that the system can follow."""

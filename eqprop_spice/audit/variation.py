@@ -15,11 +15,17 @@ import numpy as np
 
 from eqprop_spice.audit.case import Case
 from eqprop_spice.audit.references import derivatives, settle_exactly
-from eqprop_spice.circuits.power import CLASSES, DISSIPATING, absorbed_powers, co_contents
+from eqprop_spice.circuits.power import (
+    CLASSES,
+    DISSIPATING,
+    WITH_CONTENT,
+    absorbed_powers,
+    co_contents,
+)
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.phases import AbstractPhase, Force, Free
 
-CONTENT_CLASSES = ("resistors", "diodes", "nudge")
+CONTENT_CLASSES = (*WITH_CONTENT, "nudge")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,13 +107,10 @@ def _vary_phase(case: Case, engine: AbstractEngine, phase: AbstractPhase) -> Pha
         return np.array([float(np.mean(v)) for v in values])
 
     here = quantities(case.params)
-    slopes = derivatives(quantities, case.params, case.selection)
+    slopes = derivatives(quantities, case.params, case.selection, case.currents)
     voltages = settle(case.params)
-    layouts = {g.name: g.sides for g in circuit.trainable_groups}
-    squares = {k: q.voltage_drop_product(voltages, voltages) for k, q in layouts.items()}
-    explicit = {
-        k: 0.5 * q.voltage_drop_product(voltages, voltages, weights[k]) for k, q in layouts.items()
-    }
+    squares = circuit.parameter_slopes(voltages, voltages, weights={})
+    explicit = circuit.parameter_slopes(0.5 * voltages, voltages, weights=weights)
     count = len(CLASSES)
     return PhaseVariation(
         dict(zip(CLASSES, here[:count].tolist(), strict=True)),

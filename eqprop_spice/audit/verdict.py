@@ -236,7 +236,7 @@ def _blocked(case: Case, exact: Mapping[str, np.ndarray]) -> Cause | None:
         # A constraint that switches resistors off keeps those in place on purpose.
         slope = np.where(case.conducting[name], everywhere, 0.0)
         largest = np.abs(slope).max()
-        size = PROBE * case.params[name].mean() / largest if largest > 0 else 0.0
+        size = PROBE * np.abs(case.params[name]).mean() / largest if largest > 0 else 0.0
         wanted[name] = -size * slope
     tried = {name: jnp.asarray(case.params[name] + step) for name, step in wanted.items()}
     allowed = case.constraint(tried)

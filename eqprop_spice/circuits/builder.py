@@ -157,11 +157,26 @@ class CircuitBuilder:
         )
 
     def add_dense(
-        self, name: str, device: AbstractTwoTerminal, first: np.ndarray, second: np.ndarray
+        self,
+        name: str,
+        device: AbstractTwoTerminal,
+        first: np.ndarray,
+        second: np.ndarray,
+        *,
+        shared: str = "",
     ) -> None:
-        """Connect every node of `first` to every node of `second`."""
+        """Connect every node of `first` to every node of `second`.
+
+        Args:
+            name: Name of the group.
+            device: The device law.
+            first: Nodes of the first terminals.
+            second: Nodes of the second ones.
+            shared: Name of parameters that other groups have too; none if empty.
+        """
         layout = Product(np.asarray(first, int), np.asarray(second, int))
-        self._groups.append(Group(self._claim(name), device, layout))
+        group = Group(self._claim(name), device, layout, shared=_checked_shared(shared))
+        self._groups.append(group)
 
     def add_pairs(
         self,
@@ -169,9 +184,11 @@ class CircuitBuilder:
         device: AbstractTwoTerminal,
         first: np.ndarray | Sequence[SupportsIndex],
         second: np.ndarray | Sequence[SupportsIndex],
+        *,
+        shared: str = "",
     ) -> None:
-        """Connect `first[i]` to `second[i]`."""
-        self.add_devices(name, device, [first, second])
+        """Connect `first[i]` to `second[i]`; parameters are `shared` as those of `add_dense`."""
+        self.add_devices(name, device, [first, second], shared=shared)
 
     def add_devices(
         self,
@@ -180,6 +197,7 @@ class CircuitBuilder:
         nodes: Sequence[np.ndarray | Sequence[SupportsIndex]],
         *,
         values: Mapping[str, Sequence[float] | np.ndarray] | None = None,
+        shared: str = "",
     ) -> None:
         """Add like devices with any number of terminals.
 
@@ -188,6 +206,7 @@ class CircuitBuilder:
             device: The device law.
             nodes: For every terminal of the device, its node in each instance.
             values: By field of the device, what differs: one number per instance.
+            shared: Name of parameters that other groups have too; none if empty.
         """
         terminals = [np.asarray(ends, int) for ends in nodes]
         if len(terminals) != len(device.terminals):
@@ -211,7 +230,8 @@ class CircuitBuilder:
                     f"{len(terminals[0])} devices; give one number for each."
                 )
         layout = Pairs(*terminals) if len(terminals) == 2 else Tuples(np.stack(terminals))
-        self._groups.append(Group(self._claim(name), device, layout, arrays))
+        group = Group(self._claim(name), device, layout, arrays, _checked_shared(shared))
+        self._groups.append(group)
 
     def add_patches(
         self,
@@ -264,6 +284,32 @@ class CircuitBuilder:
         return circuit
 
 
+def _checked_shared(name: str) -> str:
+    """Return the name of shared parameters if it is one, or empty."""
+    return check_name(name, "shared group") if name else name
+
+
+def _check_shared(circuit: Circuit) -> None:
+    """Refuse groups that share parameters of different kinds or shapes."""
+    named = {group.name: group for group in circuit.groups}
+    first: dict[str, Group] = {}
+    for group in circuit.groups:
+        if not group.shared:
+            continue
+        if group.shared in named:
+            raise NetlistError(
+                f"Group '{group.name}' shares parameters by the name '{group.shared}', which is "
+                "that of a group; choose another."
+            )
+        other = first.setdefault(group.shared, group)
+        if other.layout.shape != group.layout.shape or other.device != group.device:
+            raise NetlistError(
+                f"Groups '{other.name}' and '{group.name}' share the parameters '{group.shared}', "
+                f"but have shapes {other.layout.shape} and {group.layout.shape} and devices "
+                f"{type(other.device).__name__} and {type(group.device).__name__}; make them equal."
+            )
+
+
 def _check_circuit(circuit: Circuit) -> None:
     """Refuse circuits whose operating point is not defined."""
     names = circuit.node_names
@@ -271,7 +317,8 @@ def _check_circuit(circuit: Circuit) -> None:
     nodes, counts = np.unique(held, return_counts=True)
     if (counts > 1).any():
         raise NetlistError(f"Node '{names[nodes[counts > 1][0]]}' is held by two sources.")
-    if not circuit.trainable_groups:
+    _check_shared(circuit)
+    if not any(group.device.linear for group in circuit.trainable_groups):
         raise NetlistError("The circuit has no resistors; add at least one dense layer.")
     if circuit.num_outputs == 0:
         raise NetlistError("The circuit has no outputs.")

@@ -118,12 +118,22 @@ class Circuit:
     @functools.cached_property
     def conducting_groups(self) -> tuple[Group, ...]:
         """The groups that direct currents flow through: all that operating points know of."""
-        return tuple(g for g in self.groups if g.device.paths)
+        return tuple(g for g in self.groups if g.device.paths or g.device.supplies)
+
+    @functools.cached_property
+    def supplying_groups(self) -> tuple[Group, ...]:
+        """The groups of current sources."""
+        return tuple(g for g in self.groups if g.device.supplies)
+
+    @functools.cached_property
+    def supplied_parameters(self) -> frozenset[str]:
+        """Names of the parameters that are currents [A] of either sign, not conductances."""
+        return frozenset(g.key for g in self.supplying_groups)
 
     @functools.cached_property
     def blocking_groups(self) -> tuple[Group, ...]:
         """The groups that no direct current flows through, such as capacitors."""
-        return tuple(g for g in self.groups if not g.device.paths)
+        return tuple(g for g in self.groups if not (g.device.paths or g.device.supplies))
 
     @functools.cached_property
     def linear_groups(self) -> tuple[Group, ...]:
@@ -132,8 +142,10 @@ class Circuit:
 
     @functools.cached_property
     def nonlinear_groups(self) -> tuple[Group, ...]:
-        """The groups that direct currents flow through and that do not obey Ohm's law."""
-        return tuple(g for g in self.conducting_groups if not g.device.linear)
+        """The groups whose direct currents follow from voltages, but not by Ohm's law."""
+        return tuple(
+            g for g in self.conducting_groups if not (g.device.linear or g.device.supplies)
+        )
 
     @functools.cached_property
     def groups_with_energy(self) -> tuple[Group, ...]:
@@ -154,8 +166,41 @@ class Circuit:
         return total[0]
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each group's conductances [S] by group name."""
-        return {g.name: g.layout.shape for g in self.trainable_groups}
+        """Return the shape of the conductances [S], or currents [A], by name."""
+        return {g.key: g.layout.shape for g in self.trainable_groups}
+
+    def supplied_currents(self, params: Mapping[str, Array]) -> Array:
+        """Return the current that leaves each node through current sources [A], `one node`."""
+        some = next(iter(params.values())) if params else np.zeros(0)
+        xp = some.__array_namespace__()
+        at_rest = xp.zeros((1, self.num_nodes))
+        parts = (group.currents(params, at_rest) for group in self.supplying_groups)
+        return sum_at(xp.zeros((1, self.num_nodes)), itertools.chain.from_iterable(parts))
+
+    def parameter_slopes(
+        self,
+        mean: Float[Array, "batch node"],
+        change: Float[Array, "batch node"],
+        *,
+        weights: Mapping[str, Array | float],
+        share: Array | float = 1.0,
+        still: np.ndarray | None = None,
+    ) -> dict[str, Array]:
+        """Return `Group.parameter_slopes` of all parameters by name, summed over groups.
+
+        Args:
+            mean: Voltages of all nodes [V].
+            change: How they change [V].
+            weights: Weights by the name of a group; 1 without.
+            share: What all are divided by.
+            still: Nodes whose change is known to be zero.
+        """
+        slopes: dict[str, Array] = {}
+        for group in self.trainable_groups:
+            factor = weights.get(group.name, 1.0) / share
+            own = group.parameter_slopes(mean, change, factor, still)
+            slopes[group.key] = slopes[group.key] + own if group.key in slopes else own
+        return slopes
 
     def check_parameters(self, params: Mapping[str, Array]) -> None:
         """Refuse conductances that no resistor has.
@@ -178,6 +223,13 @@ class Circuit:
                 raise NetlistError(
                     f"Group '{name}' has conductances of shape {values.shape}; expected {shape}."
                 )
+            if name in self.supplied_parameters:
+                if not np.isfinite(values).all():
+                    raise ParameterError(
+                        f"Current source '{name}' has a current that is not finite; lower the "
+                        "learning rate."
+                    )
+                continue
             with np.errstate(divide="ignore", over="ignore"):
                 good = np.isfinite(values) & (values > 0) & np.isfinite(1.0 / values)
             if not good.all():
@@ -349,7 +401,7 @@ def components(
     edges: list[tuple[np.ndarray, np.ndarray]] = []
     for group in circuit.conducting_groups:
         layout = group.layout
-        mask = None if conducting is None else conducting.get(group.name)
+        mask = None if conducting is None else conducting.get(group.key)
         if isinstance(layout, Product) and (mask is None or mask.all()):
             # A star of each side around one node of the other connects what all pairs connect.
             first = layout.first[~skip[layout.first]]

@@ -32,12 +32,19 @@ class Group:
         layout: Which nodes each instance connects.
         values: By field of the device, what differs: one number per instance, as `layout.terminals`
             orders them.
+        shared: Name of parameters that it has together with other groups; none if empty.
     """
 
     name: str
     device: AbstractDevice
     layout: AbstractLayout
     values: Mapping[str, Float[np.ndarray, " instance"]] = dataclasses.field(default_factory=dict)
+    shared: str = ""
+
+    @property
+    def key(self) -> str:
+        """The name of its parameters."""
+        return self.shared or self.name
 
     @property
     def num_instances(self) -> int:
@@ -53,15 +60,15 @@ class Group:
         field = self.device.parameter
         if field is None:
             return self._own_law
-        values = self.layout.instance_values(params[self.name])
+        values = self.layout.instance_values(params[self.key])
         return dataclasses.replace(self._own_law, **{field: values.reshape(-1)})
 
     def instances(self, params: Mapping[str, Array]) -> list[AbstractDevice]:
         """Return every instance as a device of its own; a model for each set of values."""
         values = {name: np.asarray(v, float).tolist() for name, v in self.values.items()}
         if self.device.parameter is not None:
-            conductances = np.ravel(self.layout.instance_values(np.asarray(params[self.name])))
-            values[self.device.parameter] = conductances.tolist()
+            parameters = np.ravel(self.layout.instance_values(np.asarray(params[self.key])))
+            values[self.device.parameter] = parameters.tolist()
         if not values:
             return [self.device] * self.num_instances
         model = getattr(self.device, "model", None)
@@ -109,7 +116,7 @@ class Group:
     def conductances(self, params: Mapping[str, Array]) -> Array:
         """Return the conductance of every instance of a linear device [S], shaped as the wiring."""
         if self.device.trainable:
-            return self.layout.instance_values(params[self.name])
+            return self.layout.instance_values(params[self.key])
         shape = self.layout.wiring.shape
         law = self._own_law
         assert isinstance(law, AbstractTwoTerminal), "a linear device has two terminals"
@@ -176,7 +183,7 @@ class Group:
             for nodes, total in zip((layout.first, layout.second), sums, strict=True):
                 yield nodes, total[None, :]
             return
-        slopes = _with_last(self.law(params).slopes(*self.drops(voltages)))
+        slopes = self.terminal_slopes(params, voltages)
         nodes = self.layout.terminals()
         for k, row in enumerate(slopes):
             yield nodes[k], row[k]
@@ -185,6 +192,12 @@ class Group:
                 joined = np.flatnonzero(nodes[k] == nodes[m])
                 if m != k and len(joined):
                     yield nodes[k][joined], row[m][:, joined]
+
+    def terminal_slopes(
+        self, params: Mapping[str, Array], voltages: Float[Array, "batch node"]
+    ) -> list[list[Array]]:
+        """Return the derivative of the current into each terminal by the voltage of each [S]."""
+        return _with_last(self.law(params).slopes(*self.drops(voltages)))
 
     def powers(
         self, params: Mapping[str, Array], voltages: Float[Array, "batch node"]
@@ -216,11 +229,34 @@ class Group:
         assert isinstance(law, AbstractTwoTerminal), "other devices have no co-content"
         return (weights.reshape(-1) * law.co_content(*self.drops(voltages))).sum(1)
 
+    def parameter_slopes(
+        self,
+        mean: Float[Array, "batch node"],
+        change: Float[Array, "batch node"],
+        weights: Array | float = 1.0,
+        still: np.ndarray | None = None,
+    ) -> Array:
+        r"""Return the batch mean of how the derivative of the co-content by each parameter changes.
+
+        That is $\omega\,\Delta V\,\delta\Delta V$ for a resistor and $\omega\,\delta\Delta V$ for
+        a current source.
+
+        Args:
+            mean: Voltages of all nodes [V].
+            change: How they change [V].
+            weights: One number, or one for every instance.
+            still: Nodes whose change is known to be zero.
+        """
+        if not self.device.supplies:
+            return self.sides.voltage_drop_product(mean, change, weights, still)
+        (drop,) = self.drops(change)
+        return drop.mean(0).reshape(self.layout.wiring.shape) * weights
+
     def _ohmic_currents(self, params: Mapping[str, Array], voltages: Array) -> AtNodes:
         """Yield the currents of resistors [A]; those that share a parameter share its products."""
         trainable = self.device.trainable
         layout = self.sides if trainable else self.sides.wiring
-        g = params[self.name] if trainable else self.conductances(params)
+        g = params[self.key] if trainable else self.conductances(params)
         first, second = layout.linear_currents(voltages, g)
         yield layout.first, first
         yield layout.second, second

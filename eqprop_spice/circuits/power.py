@@ -17,8 +17,12 @@ from eqprop_spice.circuits.groups import Sources
 DISSIPATING = ("resistors", "diodes", "transistors", "amplifiers")
 """The classes of devices that dissipate."""
 
-CLASSES = (*DISSIPATING, "shift sources", "input sources", "nudge")
+CLASSES = (*DISSIPATING, "shift sources", "bias currents", "input sources", "nudge")
 """All classes of devices; the others deliver."""
+
+
+WITH_CONTENT = ("resistors", "diodes", "bias currents")
+"""The classes that hold co-content."""
 
 
 def absorbed_powers(
@@ -90,7 +94,7 @@ def co_contents(
         weights: Reciprocity weight of every branch, by group name.
     """
     xp = voltages.__array_namespace__()
-    contents = {"resistors": xp.zeros(voltages.shape[0]), "diodes": xp.zeros(voltages.shape[0])}
+    contents = {kind: xp.zeros(voltages.shape[0]) for kind in WITH_CONTENT}
     for group in circuit.groups_with_energy:
         omega = xp.broadcast_to(xp.asarray(weights[group.name]), group.layout.wiring.shape)
         kind = group.device.kind

@@ -1,13 +1,15 @@
 """Reciprocity: the weights that make voltage drops a gradient, where a circuit has them."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 import scipy.sparse
 import scipy.sparse.csgraph
 import scipy.sparse.linalg
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
+from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit, components
 from eqprop_spice.circuits.groups import Group
 from eqprop_spice.circuits.layouts import GROUND
@@ -143,3 +145,79 @@ def asymmetry(jacobian: Float[np.ndarray, "free free"]) -> float:
             signs[node] = signs[parent] * np.sign(scaled[node, parent] * scaled[parent, node])
     signed = signs[:, None] * scaled
     return float(np.linalg.norm(signed - signed.T) / (2.0 * np.linalg.norm(signed)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Edge:
+    """A device that has no co-content, at operating points.
+
+    Attributes:
+        name: Its name.
+        asymmetry: How far its slopes between free nodes are from symmetric, 0 to 1; the largest
+            over samples.
+        conductance: The norm of its slopes between different free nodes [S], in that sample. What
+            counts in a circuit is the product of both.
+    """
+
+    name: str
+    asymmetry: float
+    conductance: float
+
+
+def edges_of(
+    names: Iterable[str],
+    slopes: Float[np.ndarray, "terminal terminal batch instance"],
+    nodes: Int[np.ndarray, "terminal instance"],
+    held: Bool[np.ndarray, "terminal instance"],
+) -> list[Edge]:
+    r"""Return how asymmetric each of some devices is, from the worst on.
+
+    With J the slopes between its terminals at free nodes, those at one node counted as one, and D
+    its diagonal: $|J - J^T| / 2 |J - D|$ in the Frobenius norm. A device with one free node only is
+    symmetric.
+
+    Args:
+        names: Their names.
+        slopes: The derivative of the current into each terminal by the voltage of each [S].
+        nodes: Node of each terminal.
+        held: Whether the node's voltage is held.
+    """
+    matrix = np.array(slopes, float)
+    count = len(matrix)
+    for later in range(1, count):
+        for first in range(later):
+            same = nodes[first] == nodes[later]
+            matrix[first] += np.where(same, matrix[later], 0.0)
+            matrix[later] = np.where(same, 0.0, matrix[later])
+            matrix[:, first] += np.where(same, matrix[:, later], 0.0)
+            matrix[:, later] = np.where(same, 0.0, matrix[:, later])
+    free = ~held
+    matrix = matrix * (free[:, None] & free[None, :])[:, :, None, :]
+    matrix[np.arange(count), np.arange(count)] = 0.0
+    skew = 0.5 * np.sqrt(((matrix - matrix.swapaxes(0, 1)) ** 2).sum(axis=(0, 1)))
+    size = np.sqrt((matrix**2).sum(axis=(0, 1)))
+    ratio = np.divide(skew, size, out=np.zeros_like(skew), where=size > 0.0)
+    worst = skew.argmax(axis=0)
+    rows = np.arange(len(worst))
+    found = zip(names, ratio[worst, rows].tolist(), size[worst, rows].tolist(), strict=True)
+    edges = [Edge(name, asymmetric, conductance) for name, asymmetric, conductance in found]
+    return sorted(edges, key=lambda edge: -edge.asymmetry * edge.conductance)
+
+
+def asymmetric_edges(
+    circuit: Circuit, params: Mapping[str, Array], voltages: Float[np.ndarray, "batch node"]
+) -> list[Edge]:
+    """Return how asymmetric each device without a co-content is, from the worst on.
+
+    Args:
+        circuit: The circuit.
+        params: Its parameters by group name.
+        voltages: All node voltages at operating points [V].
+    """
+    edges: list[Edge] = []
+    for group in circuit.groups_without_energy:
+        nodes = np.stack(group.layout.terminals())
+        names = [f"{group.name}_{suffix}" for suffix in group.layout.instance_names()]
+        slopes = np.array(group.terminal_slopes(params, voltages))
+        edges += edges_of(names, slopes, nodes, circuit.is_fixed[nodes])
+    return sorted(edges, key=lambda edge: -edge.asymmetry * edge.conductance)

@@ -84,6 +84,11 @@ class AbstractDevice:
         return False
 
     @property
+    def supplies(self) -> bool:
+        """Whether it is an ideal current source between two terminals, whatever its voltage."""
+        return False
+
+    @property
     def is_switch(self) -> bool:
         """Whether its law is a condition on its nodes instead of a current."""
         return False

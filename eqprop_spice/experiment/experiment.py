@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from eqprop_spice.arrays import check_platform
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.ideal_diodes import has_ideal_diodes
-from eqprop_spice.constraints.base import AbstractConstraint
+from eqprop_spice.constraints.base import AbstractConstraint, sparing
 from eqprop_spice.datasets.base import Data
 from eqprop_spice.datasets.stored import stored
 from eqprop_spice.engines.base import AbstractEngine
@@ -255,6 +255,8 @@ class Experiment:
         _ = self.trainer
         with self._placing("cost"):
             self.rule.check_cost(self.cost)
+        if substrate.starting_at_zero:
+            self._check_currents()
         with self._placing("rule", "kind"):
             self.rule.check_substrate(substrate)
         with self._placing("rule"):
@@ -284,6 +286,19 @@ class Experiment:
             if component is not None:
                 with self._placing(name):
                     component.check_shapes(shapes)
+
+    def _check_currents(self) -> None:
+        """Refuse what takes every parameter for a conductance, where some are currents."""
+        if self.table.update is not None:
+            raise ConfigError(
+                f"{self._at('update')}: these devices have conductances, but the circuit learns "
+                "bias currents as well. Leave [update] or the bias currents out."
+            )
+        if self.table.optimizer.scale == "mean_conductance":
+            raise ConfigError(
+                f"{self._at('optimizer', 'scale')}: bias currents have no mean conductance. "
+                'Use scale = "absolute" and layer_factors.'
+            )
 
     def _check_tables(self) -> None:
         """Refuse an experiment without a system, with two, or with what its system ignores."""
@@ -451,7 +466,11 @@ class Experiment:
     def constraint(self) -> AbstractConstraint | None:
         """What every update is mapped to."""
         table = self.table.constraint
-        return None if table is None else self._component("constraints", table, "constraint")
+        if table is None:
+            return None
+        return sparing(
+            self._component("constraints", table, "constraint"), self.substrate.starting_at_zero
+        )
 
     @functools.cached_property
     def initializer(self):
@@ -460,8 +479,13 @@ class Experiment:
 
     def initial_params(self) -> dict[str, np.ndarray]:
         """Return the starting parameters of this experiment's seed."""
-        rng = np.random.default_rng(self.table.seed)
-        return self.initializer(self.substrate.parameter_shapes(), rng)
+        return self.drawn_params(np.random.default_rng(self.table.seed))
+
+    def drawn_params(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Return starting parameters that some random numbers give."""
+        shapes, zero = self.substrate.parameter_shapes(), self.substrate.starting_at_zero
+        drawn = self.initializer({k: s for k, s in shapes.items() if k not in zero}, rng)
+        return {k: np.zeros(s) if k in zero else drawn[k] for k, s in shapes.items()}
 
     @functools.cached_property
     def pulsed(self) -> AbstractPulsed | None:

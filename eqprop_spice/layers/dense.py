@@ -17,10 +17,13 @@ class Dense(AbstractLayer):
     Attributes:
         num_outputs: Number of new nodes.
         bias: Voltages [V] of constant sources that join the previous layer's nodes.
+        group: Name of the conductances, to share them with other layers of the same size; none if
+            empty. A shared conductance has the sum of its resistors' gradients.
     """
 
     num_outputs: int
     bias: tuple[float, ...] = ()
+    group: str = ""
 
     def attach(self, builder: CircuitBuilder, nodes: np.ndarray, position: int) -> np.ndarray:
         """Add nodes `n<position>_j` and resistors `dense_<position>`."""
@@ -33,5 +36,5 @@ class Dense(AbstractLayer):
             builder.add_constants(f"bias_{position}", sources, self.bias)
             nodes = np.concatenate([nodes, sources])
         new = builder.add_nodes(f"n{position}", self.num_outputs)
-        builder.add_dense(f"dense_{position}", Resistor(), nodes, new)
+        builder.add_dense(f"dense_{position}", Resistor(), nodes, new, shared=self.group)
         return new

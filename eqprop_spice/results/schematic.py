@@ -148,7 +148,7 @@ class _Drawn:
     def _group(self, group: Group) -> None:
         """Draw the devices of a group whose ends are both drawn, or one of which is a source."""
         widths = self._widths(group)
-        for ends in group.paths:
+        for ends in group.ports if group.device.supplies else group.paths:
             for number, (one, two) in enumerate(zip(*ends, strict=True)):
                 self._device(group, int(one), int(two), float(widths[number]))
 
@@ -156,6 +156,8 @@ class _Drawn:
         elements, places = self.elements, self.places
         resistive = group.device.trainable or group.device.linear
         element = elements.Resistor if resistive else elements.Diode
+        if group.device.supplies:
+            element = elements.SourceI
         if one in places and two in places:
             start, stop = np.array(places[one]), np.array(places[two])
             bend = tuple(start + NEAR * (stop - start))
@@ -164,7 +166,8 @@ class _Drawn:
             return
         held = two if one in places else one
         node = one if one in places else two
-        if node not in places or not self.circuit.is_fixed[held] or group.device.trainable:
+        alone = group.device.trainable and not group.device.supplies
+        if node not in places or not self.circuit.is_fixed[held] or alone:
             # Its other end is behind the dots.
             return
         x, y = places[node]
@@ -180,7 +183,7 @@ class _Drawn:
     def _widths(self, group: Group) -> np.ndarray:
         """Return the line width of every device of a group [points]."""
         count = group.num_instances
-        if self.params is None or group.name not in self.params:
+        if self.params is None or not group.device.linear or group.key not in self.params:
             return np.full(count, 1.0)
         values = np.ravel(np.asarray(group.conductances(self.params)))
         order = np.log(np.maximum(values, np.finfo(float).tiny))

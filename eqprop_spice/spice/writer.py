@@ -93,6 +93,15 @@ def device_cards(circuit: Circuit, params: Mapping[str, Array], *, linear: bool)
             yield device.card(name, nodes)
 
 
+def supply_cards(circuit: Circuit, params: Mapping[str, Array]) -> Iterator[str]:
+    """Yield the current sources that learn, under a comment if there are any."""
+    if circuit.supplying_groups:
+        yield "* bias currents"
+    for group in circuit.supplying_groups:
+        for name, nodes, device in instances(circuit, group, params):
+            yield device.card(name, nodes)
+
+
 def blocking_cards(circuit: Circuit) -> Iterator[str]:
     """Yield the devices that no direct current flows through."""
     for group in circuit.blocking_groups:
@@ -184,6 +193,7 @@ def circuit_cards(
         *source_cards(circuit, voltages),
         "* resistors",
         *device_cards(circuit, params, linear=True),
+        *supply_cards(circuit, params),
         "* nonlinear devices",
         *nonlinear,
         *blocking_cards(circuit),

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from eqprop_spice.arrays import Array
+from eqprop_spice.circuits.reciprocity import Edge
 from eqprop_spice.costs.base import AbstractCost
 from eqprop_spice.engines.uniqueness import Uniqueness
 from eqprop_spice.errors import ConfigError
@@ -136,6 +137,14 @@ class AbstractSubstrate:
     def warm(self) -> bool:
         """Whether training starts a minibatch from the state that the last one ended in."""
         return False
+
+    @property
+    def starting_at_zero(self) -> frozenset[str]:
+        """Parameters that start at zero, not drawn by an initializer, and that no bound holds.
+
+        A constraint leaves them as they are unless it names them.
+        """
+        return frozenset()
 
     @property
     def abilities(self) -> frozenset[str]:
@@ -384,6 +393,12 @@ class AbstractSubstrate:
     def moving(self, state: Any) -> Any:
         """Return which parts of a state may move, a tree like it; all by default."""
         return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), state)
+
+    def asymmetric_edges(
+        self, params: Params, inputs: Float[Array, "batch ..."], state: Any
+    ) -> list[Edge]:
+        """Return how asymmetric each device without a co-content is; none by default."""
+        return []
 
     def uniqueness(self, params: Params, inputs: Float[Array, "batch ..."]) -> Uniqueness | None:
         """Return whether samples can settle in several states, searched where they can.

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.layouts import GROUND
-from eqprop_spice.circuits.power import DISSIPATING, absorbed_powers, co_contents
+from eqprop_spice.circuits.power import DISSIPATING, WITH_CONTENT, absorbed_powers, co_contents
 from eqprop_spice.circuits.reciprocity import branch_weights, reciprocity_weights
 from eqprop_spice.engines.base import AbstractEngine
 from eqprop_spice.engines.ngspice.engine import NgSpice
@@ -59,7 +59,7 @@ class ResistiveNetwork(AbstractSubstrate):
     def group_weights(self) -> dict[str, Array | float]:
         """The weight of every trainable group, a number or an array over its instances."""
         if self.weights == "none":
-            return dict.fromkeys(self.circuit.parameter_shapes(), np.ones(()))
+            return {group.name: np.ones(()) for group in self.circuit.trainable_groups}
         weights = reciprocity_weights(self.nominal or self.circuit)
         return {name: w.flat[0] if (w == w.flat[0]).all() else w for name, w in weights.items()}
 
@@ -107,8 +107,15 @@ class ResistiveNetwork(AbstractSubstrate):
         self.circuit.check_parameters(params)
 
     def admissible(self, params: Params) -> dict[str, Bool[Array, "..."]]:
-        """Return which conductances are finite and positive."""
-        return self.all_positive(params)
+        """Return which conductances are finite and positive, and which currents finite."""
+        good = self.all_positive(params)
+        currents = {k: v for k, v in params.items() if k in self.starting_at_zero}
+        return good | AbstractSubstrate.admissible(self, currents)
+
+    @property
+    def starting_at_zero(self) -> frozenset[str]:
+        """The currents of current sources."""
+        return self.circuit.supplied_parameters
 
     def explain(self, settled: OperatingPoint, sample: int) -> str:
         """Name the node where a sample violates Kirchhoff's current law most."""
@@ -142,9 +149,11 @@ class ResistiveNetwork(AbstractSubstrate):
 
     def devices(self, params: Params) -> Params:
         """Return the conductances of the devices [S] when programmed with `params` [S]."""
+        currents = {k: v for k, v in params.items() if k in self.starting_at_zero}
+        changed = {k: v for k, v in params.items() if k not in currents}
         for nonideality in self.nonidealities:
-            params = nonideality.on_conductances(params)
-        return params
+            changed = nonideality.on_conductances(changed)
+        return {name: currents[name] if name in currents else changed[name] for name in params}
 
     def settle(
         self,
@@ -208,7 +217,7 @@ class ResistiveNetwork(AbstractSubstrate):
             weights = branch_weights(self.nominal or circuit, circuit.groups_with_energy)
         nothing = 0.0 * circuit.outputs(state)
         contents = co_contents(circuit, self.devices(params), state, nothing, weights=weights)
-        return contents["resistors"] + contents["diodes"]
+        return sum((contents[kind] for kind in WITH_CONTENT), start=nothing[:, 0])
 
     def residual(self, params, inputs, state, phase) -> Float[Array, "batch free"]:
         """Return the currents that leave each free node [A]; see `Circuit.residual`."""
@@ -363,9 +372,6 @@ class ResistiveNetwork(AbstractSubstrate):
         mean = xp.where(samples[:, None], mean, 0.0)
         change = xp.where(samples[:, None], change, 0.0)
         share = xp.maximum(samples.mean(), 1.0 / samples.shape[0])
-        return {
-            group.name: group.sides.voltage_drop_product(
-                mean, change, weights.get(group.name, 1.0) / share, still
-            )
-            for group in self.circuit.trainable_groups
-        }
+        return self.circuit.parameter_slopes(
+            mean, change, weights=weights, share=share, still=still
+        )

@@ -12,6 +12,7 @@ import scipy.sparse
 from jaxtyping import Float, Int
 
 from eqprop_spice.arrays import Array
+from eqprop_spice.circuits.reciprocity import Edge, edges_of
 from eqprop_spice.devices.mosfet import Mosfet
 from eqprop_spice.engines.edges import dense
 from eqprop_spice.engines.edges.network import EdgeDevice, EdgeNetwork
@@ -404,6 +405,16 @@ class AbstractTransistors(AbstractSubstrate):
         multipliers = self._linear(params, state, right, transposed=True)
         valid = xp.asarray(samples) & xp.isfinite(multipliers).all(axis=1)
         return self._edge_product(params, state, -multipliers, valid), valid
+
+    def asymmetric_edges(self, params, inputs, state) -> list[Edge]:
+        """Return how asymmetric the channel of every edge is, by its gate's place."""
+        gates, network = np.asarray(params["gate"]), self.network
+        found = map(np.asarray, network.slopes(np.asarray(state), gates))
+        drain_drain, drain_source, source_drain, source_source = found
+        slopes = np.array([[drain_drain, drain_source], [source_drain, source_source]])
+        nodes = np.stack([network.drains, network.sources])
+        names = [f"gate[{k}]" for k in range(network.num_edges)]
+        return edges_of(names, slopes, nodes, nodes < network.num_sources)
 
     def netlist(self, params, inputs, phase, title) -> str:
         """Return the netlist of one sample with what is attached to its outputs."""

@@ -128,7 +128,7 @@ def _lanes(experiment: Experiment, cells: Sequence[Mapping[str, Any]]) -> _Lanes
     for cell in cells:
         seed = cell.get(SEED, table.seed)
         if seed not in starts:
-            starts[seed] = experiment.initializer(shapes, np.random.default_rng(seed))
+            starts[seed] = experiment.drawn_params(np.random.default_rng(seed))
         drawn.append(starts[seed])
     params = {name: np.stack([start[name] for start in drawn]) for name in shapes}
     state = jax.vmap(lambda p: experiment.trainer.init(p).optimizer_state)(params)

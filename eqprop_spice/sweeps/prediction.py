@@ -184,7 +184,7 @@ def curvature(
     direction, eigenvalue = scale.copy(), 0.0
     for _ in range(POWER_STEPS):
         along = scale * direction / np.linalg.norm(direction)
-        step = RELATIVE_STEP * np.min(start) / np.max(np.abs(along))
+        step = RELATIVE_STEP * np.abs(start[start != 0.0]).min() / np.max(np.abs(along))
         direction = scale * (at(start + step * along) - at(start - step * along)) / (2.0 * step)
         eigenvalue = float(np.linalg.norm(direction))
     return eigenvalue
@@ -228,10 +228,9 @@ def predicted_region(experiment: Experiment, num_starts: int = STARTS) -> xr.Dat
     native = {"engine": "native"}
     exact = Experiment.parse(experiment.to_toml(), source=experiment.source, values=native)
     gradient = gradient_function(exact)
-    shapes = experiment.circuit.parameter_shapes()
     rows = []
     for seed in range(num_starts):
-        start = experiment.initializer(shapes, np.random.default_rng(seed))
+        start = experiment.drawn_params(np.random.default_rng(seed))
         rate = highest_rate(exact, _descended(exact, start), gradient)
         rows.append((lowest_beta(experiment, start), highest_beta(exact, start), rate))
     quartiles = np.full((3, 3), np.nan)

@@ -21,6 +21,9 @@ def test_the_audit_says_that_there_is_no_energy_and_by_how_much_ep_is_off(tmp_pa
     assert report["without_energy"] == {"edge_1": "Mosfet"}
     assert "devices without an energy: edge_1 (Mosfet); asymmetry" in text
     assert "no energy, because of edge_1 (Mosfet)" in " ".join(text.split())
+    assert {edge["name"].rsplit("_", 1)[0] for edge in report["edges"]} == {"edge_1"}
+    assert 0.0 < report["edges"][0]["asymmetry"] < 1.0
+    assert f"most asymmetric of {len(report['edges'])} devices: edge_1_" in text
     bias = report["budget"]["not reciprocal"]
     assert set(bias) == {"dense_0", "dense_3"} and 1e-3 < max(bias.values()) < 1.0
     # What is measured is the distance of a vanishing nudge from what finite differences confirm.

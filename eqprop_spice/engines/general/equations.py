@@ -132,7 +132,11 @@ def structure_of(circuit: Circuit, *, moving: bool = False) -> Structure:
     selection, reflection = circuit.selection.matrix, circuit.reflection.matrix
     groups = circuit.nonlinear_groups
     if moving:
-        groups = tuple(g for g in circuit.groups if not g.device.linear or g.device.states)
+        groups = tuple(
+            g
+            for g in circuit.groups
+            if g.device.states or not (g.device.linear or g.device.supplies)
+        )
     ends = [port for group in groups for port in group.ports]
     first = np.concatenate([np.zeros(0, int), *(e[0] for e in ends)])
     second = np.concatenate([np.zeros(0, int), *(e[1] for e in ends)])

@@ -79,6 +79,7 @@ class AbstractProblem:
         """Set the right-hand side and the offsets of given inputs [V] and output currents [A]."""
         known = circuit.known_voltages(inputs)
         leaving = (conductances @ known.T).T - circuit.injected_currents(currents)
+        leaving = leaving + circuit.supplied_currents(self.params)
         self.right = np.asarray(-circuit.reflection.gather(leaving))
         self.offsets = (self.structure.incidence.T @ known.T).T
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eqprop_spice.circuits.circuit import Circuit
+from eqprop_spice.circuits.groups import Group
 from eqprop_spice.circuits.layouts import GROUND
 from eqprop_spice.circuits.reciprocity import WEIGHT_TOLERANCE
 from eqprop_spice.devices.ideal import Diode
@@ -56,6 +57,23 @@ class Ending:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Supply:
+    """Current sources of one group at the nodes of a layer.
+
+    Attributes:
+        group: The group.
+        instances: Which of its sources these are.
+        positions: Where their nodes stand in the layer.
+        sign: 1 if their current enters the nodes, -1 if it leaves them.
+    """
+
+    group: Group
+    instances: Int[np.ndarray, " some"]
+    positions: Int[np.ndarray, " some"]
+    sign: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class ChainLayer:
     r"""The free nodes that one or more blocks of resistors end at.
 
@@ -64,6 +82,7 @@ class ChainLayer:
         couplings: The blocks.
         endings: The blocks that lead from the layer to fixed nodes.
         diodes: The diodes from each node to fixed nodes.
+        supplies: The current sources at its nodes.
         ratios: $\kappa/A$ of each node's amplifiers; 1 without an amplifier.
         weights: Reciprocity weight of each node.
     """
@@ -72,6 +91,7 @@ class ChainLayer:
     couplings: tuple[Coupling, ...]
     endings: tuple[Ending, ...]
     diodes: tuple[DiodeSlot, ...]
+    supplies: tuple[Supply, ...]
     ratios: Float[np.ndarray, " node"]
     weights: Float[np.ndarray, " node"]
 
@@ -112,8 +132,9 @@ def recognize(circuit: Circuit) -> Chain | None:
 
     The layered plan needs: resistors in dense groups and patches only, each group from fixed nodes
     and the followers of one layer to all nodes of the next, or to fixed nodes; diodes from layers
-    to constant sources; one ratio kappa/A per node; and reciprocity weights that are positive, or
-    alternate in sign from layer to layer, so that Newton's method on every second layer is convex.
+    to constant sources; current sources at layers; one ratio kappa/A per node; and reciprocity
+    weights that are positive, or alternate in sign from layer to layer, so that Newton's method on
+    every second layer is convex.
     """
     try:
         return _recognize(circuit)
@@ -157,6 +178,7 @@ def _recognize(circuit: Circuit) -> Chain:
     ending_groups_of = _by_layer(drivers, ending_groups, len(sets))
     incidence = _incidence(circuit, sets[order[-1]], position_of)
     slots = _diode_slots(circuit, layer_of, position_of, sets)
+    supplies = _supplies(circuit, layer_of, position_of, len(sets))
     couplings = [tuple(drivers.coupling(g) for g in groups_of[i]) for i in order]
     following = [*(groups_of[i] for i in order[1:]), []]
     driven = [[*groups, *ending_groups_of[i]] for i, groups in zip(order, following, strict=True)]
@@ -168,6 +190,7 @@ def _recognize(circuit: Circuit) -> Chain:
             couplings[k],
             tuple(drivers.ending(g) for g in ending_groups_of[i]),
             tuple(slots[i]),
+            tuple(supplies[i]),
             ratios[k],
             weights[k],
         )
@@ -321,6 +344,22 @@ def _diode_slots(
             for row in rows:
                 slots[layer].append(_slot(device, group.values, float(sign), len(sets[layer]), row))
     return slots
+
+
+def _supplies(
+    circuit: Circuit, layer_of: np.ndarray, position_of: np.ndarray, num_layers: int
+) -> list[list[Supply]]:
+    """Return the current sources at the nodes of each layer."""
+    found: list[list[Supply]] = [[] for _ in range(num_layers)]
+    for group in circuit.supplying_groups:
+        for sign, nodes in zip((-1.0, 1.0), group.layout.pairs(), strict=True):
+            at = layer_of[nodes]
+            _require(bool((circuit.is_fixed[nodes] | (at >= 0)).all()))
+            for layer in range(num_layers):
+                here = np.flatnonzero(at == layer)
+                if len(here):
+                    found[layer].append(Supply(group, here, position_of[nodes[here]], sign))
+    return found
 
 
 def _slot(

@@ -167,6 +167,10 @@ def build_network(
                 if ending.coupling.lifted:
                     drawn = drawn - _offset_load(ending.coupling, g, layer.size)
                 current = current + jnp.asarray(layer.ratios) * drawn
+        for supply in layer.supplies if fold else ():
+            group = supply.group
+            given = jnp.ravel(group.layout.instance_values(jnp.asarray(params[group.key])))
+            current = current.at[:, supply.positions].add(supply.sign * given[supply.instances])
         if k > 0:
             drives.append(drive)
         currents.append(current)

@@ -53,7 +53,9 @@ def deck_of(circuit: Circuit) -> Deck:
         if circuit.is_fixed[layout.second].any()
     ]
     outputs = circuit.clamped_nodes[~circuit.is_fixed[circuit.clamped_nodes]]
-    drives = np.unique(np.concatenate([outputs, *resistor_fed]))
+    supplied = [nodes for group in circuit.supplying_groups for nodes in group.layout.terminals()]
+    supplied = [nodes[~circuit.is_fixed[nodes]] for nodes in supplied]
+    drives = np.unique(np.concatenate([outputs, *resistor_fed, *supplied]))
     columns = {f"idrive_{node}".encode(): i for i, node in enumerate(drives.tolist())}
     lines = [f".save {' '.join(f'v({names[n]})' for n in circuit.free_nodes)}"]
     lines += model_cards(circuit)

@@ -110,7 +110,7 @@ def fold(
     params: Mapping[str, np.ndarray],
     held: Float[Array, "batch fixed"],
 ) -> Folded:
-    """Fold all resistors that have an end on ground or a source.
+    """Fold all resistors that have an end on ground or a source, and all current sources.
 
     Args:
         circuit: The circuit.
@@ -119,7 +119,8 @@ def fold(
     """
     known = np.zeros((len(held), circuit.num_nodes))
     known[:, circuit.fixed_nodes] = np.asarray(held)
-    folded = Folded(np.zeros(circuit.num_nodes), np.zeros_like(known), np.zeros(0))
+    currents = np.zeros_like(known) - circuit.supplied_currents(params)
+    folded = Folded(np.zeros(circuit.num_nodes), currents, np.zeros(0))
     rest = [
         part.fold(np.asarray(group.conductances(params)), known, folded)
         for part, group in zip(_parts(circuit), circuit.linear_groups, strict=True)
