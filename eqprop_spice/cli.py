@@ -8,7 +8,7 @@ import re
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -33,6 +33,7 @@ from eqprop_spice.errors import ConfigError, ConvergenceError, NetlistError, pri
 from eqprop_spice.files import write_inside, write_named
 
 if TYPE_CHECKING:
+    from eqprop_spice.experiment.experiment import Experiment
     from eqprop_spice.results.run import Run
     from eqprop_spice.sweeps.store import Store
 
@@ -199,10 +200,15 @@ def netlist(
     dialect: Annotated[
         str, typer.Option(help="Portable form without commands: ngspice, ltspice or xyce.")
     ] = "",
+    bom: Annotated[
+        Path | None, typer.Option(help="CSV to write: the parts, resistors of preferred values.")
+    ] = None,
+    series: Annotated[str, typer.Option(help="With --bom: E12, E24 or E96.")] = "E96",
 ) -> None:
     """Write the netlist of a phase, with the starting conductances of the file's seed.
 
-    Given a run folder instead of a file, the conductances are those of its last checkpoint.
+    Given a run folder instead of a file, the conductances are those of its last checkpoint. With
+    --bom, the resistors of the netlist too have preferred values, and what that costs is printed.
     """
     from eqprop_spice.experiment.experiment import Experiment
     from eqprop_spice.results.netlists import trained_netlists
@@ -221,6 +227,8 @@ def netlist(
     count = len(experiment.data.train_inputs)
     if not 0 <= sample < count:
         raise ConfigError(f"--sample is {sample}; the dataset has samples 0 to {count - 1}.")
+    if bom is not None:
+        params = _with_parts(experiment, params, bom, series)
     text = marked(trained_netlists(experiment, params, sample=sample)[phase])
     if dialect:
         from eqprop_spice.spice.portable import in_dialect
@@ -230,6 +238,25 @@ def netlist(
         sys.stdout.write(text)
     else:
         write_named(out, text.encode())
+
+
+def _with_parts(
+    experiment: "Experiment", params: dict[str, Any], bom: Path, series: str
+) -> dict[str, Any]:
+    """Return parameters of preferred resistances; write the parts, and tell what it costs."""
+    from eqprop_spice.results.parts import bill_of_materials, snapped
+
+    circuit = experiment.circuit
+    chosen = snapped(params, series, currents=circuit.supplied_parameters)
+    write_named(bom, bill_of_materials(circuit, chosen).encode())
+    test = len(experiment.data.test_inputs) > 0
+    rows = [
+        {"resistors": name, **experiment.trainer.evaluate(values, test=test)}
+        for name, values in (("as trained", params), (series, chosen))
+    ]
+    say(f"parts: {bom}", errors)
+    print_rows(rows, errors)
+    return chosen
 
 
 @app.command("import")
