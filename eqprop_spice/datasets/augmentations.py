@@ -6,6 +6,8 @@ Positions and sides are drawn per image: its channels move together.
 import numpy as np
 from jaxtyping import Float
 
+from eqprop_spice.datasets.random_operations import RandomOperations
+
 
 def shifted(
     images: Float[np.ndarray, "batch channel row column"],
@@ -47,8 +49,9 @@ def augmented(
     max_shift: int,
     edge: bool = False,
     flip: bool,
+    operations: RandomOperations | None = None,
 ) -> Float[np.ndarray, "batch input"]:
-    """Return flattened images, shifted and mirrored at random as far as asked.
+    """Return flattened images, changed, shifted and mirrored at random as far as asked.
 
     Args:
         inputs: The images [V].
@@ -57,8 +60,11 @@ def augmented(
         max_shift: As in `shifted`; 0 for none.
         edge: As in `shifted`.
         flip: Whether to turn them as `mirrored` does.
+        operations: What else becomes of them, first.
     """
     images = inputs.reshape(-1, *shape)
+    if operations is not None:
+        images = operations(images, rng)
     if max_shift:
         images = shifted(images, rng, max_shift, edge=edge)
     if flip:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Integer, UInt8
 
 from eqprop_spice.datasets.augmentations import augmented
 from eqprop_spice.datasets.base import AbstractDataset, Data, one_hot
+from eqprop_spice.datasets.random_operations import RandomOperations
 from eqprop_spice.errors import ConfigError
 
 FOLDER_VARIABLE = "EQPROP_DATA"
@@ -64,6 +65,9 @@ class AbstractImages(AbstractDataset):
         means: Per channel, the share of 255 that is subtracted from pixels before they are
             multiplied; none by default.
         deviations: Per channel, the share of 255 that they are divided by.
+        random_operations: Training images are changed by so many operations drawn at random
+            (RandAugment), anew whenever they are met; 0 for none.
+        magnitude: How strong these are, from 0 to 30.
     """
 
     amplitude: float = 1.0
@@ -78,6 +82,8 @@ class AbstractImages(AbstractDataset):
     padding: int = 0
     means: tuple[float, ...] = ()
     deviations: tuple[float, ...] = ()
+    random_operations: int = 0
+    magnitude: float = 9.0
 
     TITLE: ClassVar[str]
     """What people call the dataset."""
@@ -99,7 +105,7 @@ class AbstractImages(AbstractDataset):
 
     def __post_init__(self) -> None:
         """Refuse negative numbers."""
-        for name in ("num_train", "max_shift", "padding"):
+        for name in ("num_train", "max_shift", "padding", "random_operations"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative.")
         if self.per_class is not None and min(self.per_class) < 1:
@@ -185,6 +191,15 @@ class AbstractImages(AbstractDataset):
             voltages = voltages / np.reshape(self.deviations, (-1, 1, 1))
         return voltages
 
+    def _operations(self, num_channels: int) -> RandomOperations | None:
+        """Return the random operations, which know what became of pixels."""
+        if not self.random_operations:
+            return None
+        scales = np.broadcast_to(self.deviations or (1.0,), num_channels) / self.amplitude
+        means = np.broadcast_to(self.means or (0.0,), num_channels)
+        count, strength = self.random_operations, self.magnitude
+        return RandomOperations(count, strength, tuple(scales.tolist()), tuple(means.tolist()))
+
     def load(self) -> Data:
         """Return the images as voltages; see `AbstractDataset`."""
         train, test = self._read()
@@ -209,14 +224,16 @@ class AbstractImages(AbstractDataset):
             max_shift=self.max_shift,
             edge=self.enters == "edge",
             flip=self._flips(),
+            operations=self._operations(images.shape[1]),
         )
+        changes = self.max_shift or self._flips() or self.random_operations
         return Data(
             images.reshape(len(images), -1),
             one_hot(train.labels, self.num_classes, self.target_on, self.target_off),
             test_images.reshape(len(test_images), -1),
             one_hot(test.labels, self.num_classes, self.target_on, self.target_off),
             "classes",
-            augment=change if self.max_shift or self._flips() else None,
+            augment=change if changes else None,
         )
 
 

@@ -509,6 +509,7 @@ class Experiment:
             schedule=table.schedule,
             options=table.options,
             weight_decay=table.weight_decay,
+            largest_gradient=table.largest_gradient,
             decay=table.decay,
             group_factors=self._group_factors(),
         )

@@ -47,9 +47,11 @@ class OptimizerTable(_Table):
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     scale: Scale = "absolute"
     schedule: Schedule = "constant"
-    options: dict[str, float] = {}
+    options: dict[str, bool | float] = {}
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Times the conductance, added to the gradient before the optimizer [V^2/S^2]."""
+    largest_gradient: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Norm to which a larger gradient is scaled down, before that."""
     decay: float = Field(default=0.99, gt=0, le=1)
     """Factor of the rate at the end of every epoch, with `schedule = "exponential"`."""
     layer_factors: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()

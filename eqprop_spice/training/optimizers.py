@@ -51,8 +51,9 @@ def make_optimizer(
     num_epochs: int = 1,
     scale: Scale = "absolute",
     schedule: Schedule = "constant",
-    options: dict[str, float] | None = None,
+    options: Mapping[str, bool | float] | None = None,
     weight_decay: float = 0.0,
+    largest_gradient: float | None = None,
     decay: float = 0.99,
     group_factors: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
@@ -74,6 +75,8 @@ def make_optimizer(
         options: Further arguments of the optax function, such as momentum.
         weight_decay: Times the conductance, added to the gradient [V^2/S^2]; for rules with held
             outputs, whose estimates are in V^2, [V^2/S].
+        largest_gradient: Norm over all groups to which a larger gradient is scaled down, before the
+            weight decay is added.
         decay: The factor of the exponential schedule.
         group_factors: Factors of the rate by group name.
 
@@ -100,6 +103,8 @@ def make_optimizer(
     parts = [base]
     if weight_decay:
         parts.insert(0, optax.add_decayed_weights(weight_decay))
+    if largest_gradient is not None:
+        parts.insert(0, optax.clip_by_global_norm(largest_gradient))
     if scale == "mean_conductance":
         parts.append(scale_by_mean_conductance())
     if group_factors:

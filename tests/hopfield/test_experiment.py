@@ -17,6 +17,7 @@ from eqprop_spice.results.netlists import trained_netlists
 from eqprop_spice.results.run import Run, train
 from eqprop_spice.results.verify import verify
 from eqprop_spice.sweeps.cell import run_cell
+from eqprop_spice.training.optimizers import make_optimizer
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "hopfield"
 
@@ -134,3 +135,22 @@ def test_published_networks_have_the_published_numbers_of_parameters(
     side = 28 if "mnist" in name else 32
     assert side + 2 * dataset.padding == image[1]
     assert build("initializers", table.initializer).gains == (0.5,)
+
+
+def test_the_published_network_with_residual_connections_has_its_shapes():
+    text = (FOLDER / "hopfield_resnet13_cifar10.toml").read_text()
+    table = ExperimentTable.model_validate(frozen_lists(tomllib.loads(text)))
+    assert table.substrate is not None
+    network = build("substrates", table.substrate).sized(3 * 32 * 32, 10)
+    network.check()
+    assert network.graph.shapes[1:] == (
+        (32, 32, 128), (16, 16, 128), (16, 16, 256), (8, 8, 256), (8, 8, 512), (4, 4, 512),
+        (4, 4, 512), (2, 2, 512), (10,),
+    )  # fmt: skip
+    assert network.graph.colors == ((1, 3, 5, 7, 9), (2, 6), (4, 8))
+    weights = {k: v for k, v in network.parameter_shapes().items() if len(v) > 1}
+    assert len(weights) == len(build("initializers", table.initializer).gains) == 13
+    assert build("datasets", table.dataset).random_operations == 3
+    make_optimizer(table.optimizer.kind, 0.03, num_steps=10, options=table.optimizer.options).init(
+        {"weight": np.zeros(3)}
+    )

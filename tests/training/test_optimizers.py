@@ -67,6 +67,18 @@ def test_weight_decay_is_the_gradient_of_half_the_squared_conductances(scale):
         np.testing.assert_allclose(after[name], expected, rtol=1e-14)
 
 
+def test_a_large_gradient_is_scaled_down_before_the_decay():
+    norm = np.sqrt(sum((values**2).sum() for values in GRADIENT.values()))
+    for largest in (0.5 * norm, 2.0 * norm):
+        optimizer = make_optimizer(
+            "sgd", 1e-4, num_steps=10, weight_decay=50.0, largest_gradient=float(largest)
+        )
+        after = updated(optimizer)
+        for name, before in PARAMS.items():
+            expected = before - 1e-4 * (min(largest / norm, 1.0) * GRADIENT[name] + 50.0 * before)
+            np.testing.assert_allclose(after[name], expected, rtol=1e-14)
+
+
 def test_the_optimizer_sees_the_decay():
     """Adam's first step has the sign of the gradient with its decay, not of the gradient."""
     decay = 1e4
