@@ -18,6 +18,12 @@ errors = Console(stderr=True, markup=False, emoji=False)
 PLAIN_REPORTS = 20
 """Lines a run prints when it is not on a terminal."""
 
+LISTED_DIGITS = 4
+"""Digits of the figures in a list of several things."""
+
+SHORT, WIDEST = 16, 1000
+"""Characters up to which a cell of a list stays on one line; most that a line gets in a file."""
+
 MAX_ROWS = 60
 """Rates that a sweep prints."""
 
@@ -106,7 +112,7 @@ class SweepReporter:
         self._shown = done
 
 
-def with_unit(name: str, value: Any) -> str:
+def with_unit(name: str, value: Any, digits: int = 6) -> str:
     """Return a figure as a reader wants it: shares in percent, others with their unit."""
     if value is None:
         return "-"
@@ -114,7 +120,7 @@ def with_unit(name: str, value: Any) -> str:
         return printable(str(value))
     if name.endswith("accuracy"):
         return f"{100 * value:.4g} %"
-    return f"{value:.6g} {RESULT_UNITS.get(name, '')}".rstrip()
+    return f"{value:.{digits}g} {RESULT_UNITS.get(name, '')}".rstrip()
 
 
 def print_results(results: dict[str, Any]) -> None:
@@ -129,12 +135,18 @@ def print_rows(rows: Sequence[Mapping[str, Any]], where: Console = console) -> N
     """Print a row for each of several things, under the names that any of them has."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
+    columns = [[with_unit(name, row.get(name), LISTED_DIGITS) for row in rows] for name in names]
+    for name, cells in zip(names, columns, strict=True):
         # What is too long for the terminal goes on in the next line; nothing is cut off.
-        table.add_column(name, overflow="fold")
-    for row in rows:
+        short = max(map(len, cells), default=0) <= SHORT
+        table.add_column(name.replace("_", "\n"), overflow="fold", no_wrap=short)
+    for cells in zip(*columns, strict=True):
         # Names of files may look like markup.
-        table.add_row(*(Text(with_unit(name, row.get(name))) for name in names))
+        table.add_row(*map(Text, cells))
+    if not where.is_terminal:
+        # What is no terminal has no width: a line for each, which grep finds.
+        stderr = where is errors
+        where = Console(width=WIDEST, stderr=stderr, markup=False, emoji=False)
     where.print(table)
 
 

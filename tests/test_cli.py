@@ -151,6 +151,12 @@ def test_show_and_resume_continue_what_has_not_ended(tmp_path):
     assert json.loads(invoke("show", run.path, "--json"))["finished"] is True
 
 
+def test_runs_are_listed_with_a_line_for_each(xor_run):
+    lines = invoke("runs", xor_run.path.parent).splitlines()
+    (line,) = (line for line in lines if str(xor_run.path) in line)
+    assert re.search(r"xor +finished +(True|False) +\S+ V\^2 +100 % +\d+ +\S+ s", line)
+
+
 def test_netlist_writes_both_phases(tmp_path):
     free = invoke("netlist", XOR)
     assert free.startswith("* eqprop_spice xor sample 0 in the free phase\n")

@@ -122,7 +122,11 @@ class AbstractEstimator(BaseEstimator):
         if self.layers is not None:
             return list(self.layers)
         hidden: Any = self.hidden
-        sizes = (hidden,) if isinstance(hidden, numbers.Integral) else tuple(hidden)
+        sizes = (hidden,) if isinstance(hidden, numbers.Integral) else hidden
+        if isinstance(sizes, str) or not all(isinstance(n, numbers.Integral) for n in sizes):
+            raise ConfigError(
+                f"hidden is {hidden!r}; it takes a number of nodes, or one for every hidden layer."
+            )
         return stack(
             *(int(size) for size in sizes),
             bias=self.scale,
@@ -167,6 +171,8 @@ class AbstractEstimator(BaseEstimator):
             epochs: How often every sample is visited.
             schedule: That of the learning rate.
         """
+        if not all(callable(callback) for callback in self.callbacks):
+            raise ConfigError(f"callbacks is {self.callbacks!r}; it takes a list of functions.")
         encoding = self._encoding(features, targets) if fresh else self.encoding_
         inputs, wanted = encoded(encoding, features, targets, self._volts())
         data = Data(inputs, wanted, inputs[:0], wanted[:0], self._task, encoding=encoding)

@@ -136,6 +136,9 @@ def test_own_layers_and_callbacks(flowers):
     ("settings", "words"),
     [
         ({"hidden": 0}, "needs at least 1"),
+        ({"hidden": "ten"}, "hidden is 'ten'; it takes a number of nodes"),
+        ({"hidden": (3, 2.5)}, "it takes a number of nodes"),
+        ({"callbacks": "print"}, "takes a list of functions"),
         ({"diode": "nothing"}, "There is no diode 'nothing'"),
         ({"lower": 1.0}, "ascending order"),
         ({"engine": "pspice"}, "engine"),
