@@ -1,4 +1,4 @@
-"""Random MOS and bipolar transistors, -40 to 125 degC, against ngspice's `.op`.
+"""Random MOS, bipolar and junction transistors, -40 to 125 degC, against ngspice's `.op`.
 
     python -m benchmarks.transistor_devices
 
@@ -16,6 +16,7 @@ import numpy as np
 from eqprop_spice.constants import TEMPERATURE
 from eqprop_spice.devices.base import AbstractDevice
 from eqprop_spice.devices.bjt import Bipolar
+from eqprop_spice.devices.jfet import Jfet
 from eqprop_spice.devices.mosfet import Mosfet
 from eqprop_spice.spice.writer import ACCURATE_OPTIONS
 
@@ -79,6 +80,7 @@ def bipolar(rng: np.random.Generator, name: str, channel: str) -> Drawn:
         saturation_exponent=rng.uniform(2, 4),
         gain_exponent=rng.choice([0.0, 1.5]),
         area=rng.choice([1.0, 0.7, 3.0]),
+        multiplier=rng.choice([1.0, 2.5]),
         temperature=rng.uniform(COLDEST, HOTTEST),
         nominal_temperature=rng.choice([TEMPERATURE, 298.15]),
     )
@@ -89,27 +91,55 @@ def bipolar(rng: np.random.Generator, name: str, channel: str) -> Drawn:
     return device, [float(v) for v in (collector, base, emitter, rng.uniform(-2, 2))]
 
 
+def jfet(rng: np.random.Generator, name: str, channel: str) -> Drawn:
+    """Return a junction field-effect transistor in any region."""
+    device = Jfet(
+        name,
+        channel,
+        threshold=-rng.uniform(0.5, 4.0),
+        transconductance=10.0 ** rng.uniform(-5, -2),
+        channel_modulation=rng.choice([0.0, rng.uniform(0.0, 0.1)]),
+        saturation_current=10.0 ** rng.uniform(-16, -12),
+        doping_tail=rng.choice([1.0, rng.uniform(0.3, 1.0)]),
+        gate_potential=rng.uniform(0.6, 1.2),
+        threshold_drift=rng.choice([0.0, rng.uniform(-3e-3, 3e-3)]),
+        transconductance_drift=rng.choice([0.0, rng.uniform(-1.0, 0.5)]),
+        area=rng.choice([1.0, 0.7, 3.0]),
+        multiplier=rng.choice([1.0, 2.5]),
+        temperature=rng.uniform(COLDEST, HOTTEST),
+        nominal_temperature=rng.choice([TEMPERATURE, 298.15]),
+    )
+    sign = 1.0 if channel == "njf" else -1.0
+    drain, source = rng.uniform(-4.0, 4.0, 2)
+    gate = sign * min(sign * drain, sign * source) + sign * rng.uniform(-5.0, 0.5)
+    return device, [float(v) for v in (drain, gate, source)]
+
+
 KINDS: dict[str, Callable[[np.random.Generator, str, str], Drawn]] = {
     "nmos": mosfet,
     "pmos": mosfet,
     "npn": bipolar,
     "pnp": bipolar,
+    "njf": jfet,
+    "pjf": jfet,
 }
 
 
 def ngspice_currents(drawn: Sequence[Drawn]) -> np.ndarray:
     """Return the currents into all terminals [A], `device terminal`, by one run of ngspice."""
     lines, wanted = ["* transistors", ACCURATE_OPTIONS], []
+    count = len(drawn[0][1])
     for k, (device, point) in enumerate(drawn):
-        lines += [str(device.model_card()), device.card(str(k), [f"n{k}_{t}" for t in range(4)])]
+        nodes = [f"n{k}_{t}" for t in range(count)]
+        lines += [str(device.model_card()), device.card(str(k), nodes)]
         lines += [f"v{k}_{t} n{k}_{t} 0 {v!r}" for t, v in enumerate(point)]
-        wanted += [f"print i(v{k}_{t})" for t in range(4)]
+        wanted += [f"print i(v{k}_{t})" for t in range(count)]
     lines += [".control", "set numdgt=16", "op", *wanted, "quit 0", ".endc", ".end", ""]
     done = subprocess.run(
         ["ngspice", "-n", "-b"], input="\n".join(lines), capture_output=True, text=True, check=True
     )
     found = [line.split(" = ")[1] for line in done.stdout.splitlines() if line.startswith("i(v")]
-    return -np.array(found, float).reshape(-1, 4)
+    return -np.array(found, float).reshape(-1, count)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,11 +147,13 @@ class Agreement:
     """How the currents of a kind of transistor compare.
 
     Attributes:
-        unequal: Currents that are not equal.
+        currents: Currents compared.
+        unequal: Those that are not equal.
         worst: The largest error, of what counts as equal.
         conducting: Share of the devices that carry more than 1 uA.
     """
 
+    currents: int
     unequal: int
     worst: float
     conducting: float
@@ -133,12 +165,13 @@ def compare(kind: str, count: int, seed: int = 0) -> Agreement:
     drawn = [KINDS[kind](rng, f"m{k}", kind) for k in range(count)]
     ours = []
     for device, point in drawn:
-        into = device.currents(*(np.array(point[:3]) - point[3]))
+        into = device.currents(*(np.array(point[:-1]) - point[-1]))
         ours.append([*map(float, into), -float(sum(into))])
     theirs = ngspice_currents(drawn)
     error, size = np.abs(np.array(ours) - theirs), np.abs(theirs)
     error = error / np.maximum(RELATIVE * size, ABSOLUTE)
     return Agreement(
+        error.size,
         int((error > 1.0).sum()),
         float(error.max()),
         float((size.max(axis=1) > 1e-6).mean()),
@@ -150,8 +183,8 @@ def main() -> None:
     for kind in KINDS:
         found = compare(kind, count)
         print(
-            f"{kind}: {count} devices, {found.unequal} of {4 * count} currents not equal, largest "
-            f"error {found.worst:.3f} of the bound; {found.conducting:.0%} carry over 1 uA",
+            f"{kind}: {count} devices, {found.unequal} of {found.currents} currents not equal, "
+            f"largest error {found.worst:.3f} of the bound; {found.conducting:.0%} carry over 1 uA",
             flush=True,
         )
 

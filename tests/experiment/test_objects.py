@@ -120,7 +120,7 @@ def test_own_classes_are_named_by_their_module():
     # pytest imports this file under a name of its own choice.
     name = kind_of(Wider)
     assert re.fullmatch(r"[\w.]*test_objects:Wider", name)
-    assert table_of(Wider(3)) == {"kind": name, "num_outputs": 3, "bias": ()}
+    assert table_of(Wider(3)) == {"kind": name, "num_outputs": 3, "bias": (), "group": ""}
 
     @dataclasses.dataclass(frozen=True)
     class Local(Dense):

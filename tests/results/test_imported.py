@@ -40,12 +40,16 @@ def test_a_latch_with_another_operating_point_is_suspect(tmp_path, monkeypatch):
     assert any("differ by 0.3" in finding and "'b'" in finding for finding in report.findings)
 
 
-def test_what_one_engine_does_not_solve_is_suspect():
-    report = examine(NETLISTS / "regulator.cir")
+UNSOLVED = "V1 a 0 1\nR1 a b 1k\nD1 b 0 m\n.model m d(is=1f ikf=1m)\n.end\n"
+"""High-level injection, which the native engine leaves to ngspice."""
+
+
+def test_what_one_engine_does_not_solve_is_suspect(tmp_path):
+    report = examine(written(tmp_path, f"title\n{UNSOLVED}"))
     assert report.verdict == SUSPECT
     assert set(report.solutions) == {"regenerated", "original"}
     assert report.findings == (
-        "native: regulator.cir:3: 'j1': JFETs are read, but not solved by the native engine.",
+        "native: x.cir:4: 'd1': the model's ikf = 0.001 is not solved by the engine.",
     )
 
 
@@ -83,7 +87,7 @@ def test_command(tmp_path):
     assert done.exit_code == 0, done.stdout
     assert "[red]b" in done.stdout and "verdict: TRUSTWORTHY" in done.stdout
     assert out.read_text().endswith(".OP\n.END\n")
-    done = CliRunner().invoke(app, ["import", str(NETLISTS / "regulator.cir"), "--json"])
+    done = CliRunner().invoke(app, ["import", str(written(tmp_path, f"t\n{UNSOLVED}")), "--json"])
     assert done.exit_code == 1
     assert json.loads(done.stdout)["verdict"] == SUSPECT
     done = CliRunner().invoke(app, ["import", str(written(tmp_path, "t\nB1 a 0 v=1\n.end\n"))])

@@ -15,10 +15,11 @@ from eqprop_spice.constants import (
     TEMPERATURE,
     THERMAL_VOLTAGE,
 )
-from eqprop_spice.devices import bjt
+from eqprop_spice.devices import bjt, jfet
 from eqprop_spice.devices.base import AbstractDevice
 from eqprop_spice.devices.bjt import Bipolar
 from eqprop_spice.devices.diode import ENERGY_GAP, SATURATION_EXPONENT, Shockley
+from eqprop_spice.devices.jfet import Jfet
 from eqprop_spice.devices.mosfet import Mosfet
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.spice.deck import Deck, Element
@@ -36,6 +37,7 @@ DYNAMIC = {
         tvjc tvje tvjs titf1 titf2 ttf1 ttf2 ttr1 ttr2 tmje1 tmje2 tmjc1 tmjc2 tmjs1 tmjs2 tns1 tns2
         tlevc""".split()
     ),
+    "j": frozenset("cgs cgd fc kf af".split()),
     "m": frozenset("cbd cbs pb cgso cgdo cgbo cj mj cjsw mjsw fc kf af".split()),
 }
 """Parameters of models without bearing on a direct current, or none without another one."""
@@ -271,7 +273,31 @@ def _mosfet(element: Element, deck: Deck, into: _Collected) -> None:
     into.devices.append(Part(element.original, device, (drain, gate, source, bulk)))
 
 
-READERS = {"d": _diode, "q": _bipolar, "m": _mosfet}
+def _jfet(element: Element, deck: Deck, into: _Collected) -> None:
+    model, instance = _Model(element, deck), element.parameters
+    given = {field: model.given(name) for field, name in jfet.CARD.items()}
+    fields = {field: value for field, value in given.items() if value is not None}
+    area, multiplier = instance.get("area", 1.0), instance.get("m", 1.0)
+    ohms = [model.take(name, 0.0) / area / multiplier for name in ("rd", "rs")]
+    # Their defaults are other laws of temperature, which a zero switches on as well.
+    if {"vtotc", "bex", "xti", "eg"} & set(model.left):
+        raise model.refused("vtotc, bex, xti and eg of a JFET are not solved; use tcv, betatce")
+    model.finish()
+    device = Jfet(
+        "j",
+        model.kind,
+        **fields,
+        area=area,
+        multiplier=multiplier,
+        temperature=model.kelvin,
+        nominal_temperature=model.nominal,
+    )
+    drain = into.behind(element, 0, ohms[0], "rd")
+    source = into.behind(element, 2, ohms[1], "rs")
+    into.devices.append(Part(element.original, device, (drain, element.nodes[1], source)))
+
+
+READERS = {"d": _diode, "q": _bipolar, "m": _mosfet, "j": _jfet}
 
 
 def parts_of(deck: Deck) -> Parts:
@@ -292,11 +318,6 @@ def parts_of(deck: Deck) -> Parts:
             found.linear.append(dataclasses.replace(element, value=0.0))
         elif letter in READERS:
             READERS[letter](element, deck, found)
-        elif letter == "j":
-            raise NetlistError(
-                f"{element.place}: '{element.original}': JFETs are read, but not solved by the "
-                "native engine."
-            )
         elif letter != "c":
             found.linear.append(element)
     return Parts(tuple(found.linear), tuple(found.devices))

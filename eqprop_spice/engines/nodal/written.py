@@ -5,15 +5,19 @@ import math
 from collections.abc import Mapping, Sequence
 
 from eqprop_spice.constants import BOLTZMANN, ELEMENTARY_CHARGE, TEMPERATURE
-from eqprop_spice.devices import bjt
+from eqprop_spice.devices import bjt, jfet
 from eqprop_spice.devices.base import AbstractDevice
 from eqprop_spice.devices.bjt import Bipolar
 from eqprop_spice.devices.diode import ENERGY_GAP, SATURATION_EXPONENT, Shockley
+from eqprop_spice.devices.jfet import Jfet
 from eqprop_spice.devices.mosfet import Mosfet
 from eqprop_spice.engines.nodal.circuit import NodalCircuit
 from eqprop_spice.engines.nodal.parts import ZERO_CELSIUS
 from eqprop_spice.spice.deck import Deck, Element, Model, frozen
 from eqprop_spice.spice.scopes import Names
+
+SERIES = ("rc", "rb", "rbm", "re", "rd", "rs")
+"""Resistances in series of transistors that have an area."""
 
 Cards = tuple[dict[str, float], dict[str, float]]
 """Parameters of a model and of an instance."""
@@ -84,11 +88,11 @@ def _rewritten(
         changed = _diode(law, parameters, deck, area * multiplier), {}
     elif isinstance(law, Mosfet):
         changed = _mosfet(law, parameters, instance)
-    elif isinstance(law, Bipolar):
-        changed = _bipolar(law)
+    elif isinstance(law, Bipolar | Jfet):
+        changed = _of_area(law)
         # The resistances in series are per area, and have not changed with it.
         growth, area = float(law.area) / area, float(law.area)
-        ohms = {k: growth * v for k, v in parameters.items() if k in ("rc", "rb", "rbm", "re")}
+        ohms = {k: growth * v for k, v in parameters.items() if k in SERIES}
         changed[0].update(ohms)
     changed[0].update({name: ohm * area * multiplier for name, ohm in series.items()})
     model = Model(
@@ -117,8 +121,9 @@ def _diode(law: Shockley, given: Mapping[str, float], deck: Deck, area: float) -
     return {"is": float(law.saturation_current) / growth / area, "n": n}
 
 
-def _bipolar(law: Bipolar) -> Cards:
-    values = {name: float(getattr(law, field)) for field, name in bjt.CARD.items()}
+def _of_area(law: Bipolar | Jfet) -> Cards:
+    fields = bjt.CARD if isinstance(law, Bipolar) else jfet.CARD
+    values = {name: float(getattr(law, field)) for field, name in fields.items()}
     finite = {name: value for name, value in values.items() if math.isfinite(value)}
     return finite, {"area": float(law.area), "m": float(law.multiplier)}
 

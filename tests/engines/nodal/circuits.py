@@ -8,12 +8,7 @@ from eqprop_spice.engines.nodal.parts import parts_of
 from eqprop_spice.spice.deck import Deck
 from eqprop_spice.spice.reader import read_text
 
-NETLISTS = [
-    path
-    for path in sorted((Path(__file__).parents[2] / "spice" / "netlists").glob("*.cir"))
-    # Its JFET is read, but not solved.
-    if path.stem != "regulator"
-]
+NETLISTS = sorted((Path(__file__).parents[2] / "spice" / "netlists").glob("*.cir"))
 
 
 def text_of(*cards: str) -> str:

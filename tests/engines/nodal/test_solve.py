@@ -121,7 +121,7 @@ def test_breakdown_is_refused_where_it_happens():
 @pytest.mark.parametrize(
     ("cards", "reason"),
     [
-        (("J1 1 2 0 m", ".model m njf"), "JFETs"),
+        (("J1 1 2 0 m", ".model m njf(bex=-1)"), "bex"),
         (("D1 1 0 m", ".model m d(ikf=1m)"), "ikf = 0.001 is not solved"),
         (("Q1 1 2 0 m", ".model m npn(rb=100 rbm=10)"), "base resistance"),
         (("Q1 1 2 0 m", ".model m npn(subs=-1)"), "subs"),
