@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eqprop_spice.errors import Remark, printable
+from eqprop_spice.notebook import with_unit
 from eqprop_spice.progress import RunBar, bar
 
 # Names of files and keys may hold brackets, which are no markup.
@@ -50,17 +51,6 @@ def show_remarks() -> None:
             others(message, category, *place, **more)
 
     warnings.showwarning = show
-
-
-RESULT_UNITS = {
-    "loss": "V^2",
-    "test_loss": "V^2",
-    "max_error": "V",
-    "largest_difference": "V",
-    "seconds": "s",
-    "samples_per_second": "1/s",
-}
-"""Units of the figures of a run."""
 
 
 class RunReporter:
@@ -110,17 +100,6 @@ class SweepReporter:
         elif done // step > self._shown // step or (done == self._num_cells > self._shown):
             say(f"cells {done}/{self._num_cells}  {line}", errors)
         self._shown = done
-
-
-def with_unit(name: str, value: Any, digits: int = 6) -> str:
-    """Return a figure as a reader wants it: shares in percent, others with their unit."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool) or not isinstance(value, float):
-        return printable(str(value))
-    if name.endswith("accuracy"):
-        return f"{100 * value:.4g} %"
-    return f"{value:.{digits}g} {RESULT_UNITS.get(name, '')}".rstrip()
 
 
 def print_results(results: dict[str, Any]) -> None:

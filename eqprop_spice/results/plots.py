@@ -85,7 +85,11 @@ def draw(
 
 
 def write_figures(
-    figures: Mapping[str, Callable[[], Figure]], folder: Path, *, description: str = ""
+    figures: Mapping[str, Callable[[], Figure]],
+    folder: Path,
+    *,
+    description: str = "",
+    name: str = "",
 ) -> list[Path]:
     """Draw figures by name into a folder, as PNG and SVG; return the PNG files.
 
@@ -97,28 +101,29 @@ def write_figures(
         figures: What draws each of them.
         folder: Where to put them; it is made if it is missing.
         description: What the files say of themselves.
+        name: Written into a corner: what the figures are of.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, draw in figures.items():
+    for stem, draw in figures.items():
         try:
-            drawn = _drawn(draw, description)
+            drawn = _drawn(draw, description, name)
         except Exception as error:
             message = " ".join(str(error).split())[:200]
-            warnings.warn(f"{folder / name}.png was not drawn: {message}", Remark, stacklevel=2)
+            warnings.warn(f"{folder / stem}.png was not drawn: {message}", Remark, stacklevel=2)
             continue
         for suffix, content in drawn.items():
-            write_inside(folder.parent, f"{folder.name}/{name}.{suffix}", content)
-        paths.append(folder / f"{name}.png")
+            write_inside(folder.parent, f"{folder.name}/{stem}.{suffix}", content)
+        paths.append(folder / f"{stem}.png")
     return paths
 
 
-def _drawn(draw: Callable[[], Figure], description: str) -> dict[str, bytes]:
+def _drawn(draw: Callable[[], Figure], description: str, name: str) -> dict[str, bytes]:
     """Draw a figure with matplotlib's own settings; return the files by their suffix."""
     files = {}
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        figure = draw()
+        figure = _named(draw(), name)
         for suffix in ("png", "svg"):
             buffer = io.BytesIO()
             metadata = {"Description": description} if description else None
@@ -148,6 +153,15 @@ def _curve(axes: Axes, history: xr.Dataset, values: np.ndarray, **style) -> None
     axes.plot(history["epoch"].values[known], values[known], marker=marker, **style)
 
 
+def _epochs(axes: Axes, history: xr.Dataset) -> None:
+    """Let the axis of epochs count, a single one too."""
+    axes.set(xlabel="Epoch")
+    if history.sizes["epoch"] == 1:
+        axes.set(xlim=(0.0, 2.0), xticks=[1])
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
 def loss_figure(history: xr.Dataset) -> Figure:
     """Draw the loss over epochs, and the share of wrong decisions where there are any."""
     figure, axes = _figure()
@@ -156,8 +170,8 @@ def loss_figure(history: xr.Dataset) -> Figure:
             # No loss at all has no place on a logarithmic axis.
             values = np.where(history[name].values > 0.0, history[name].values, np.nan)
             _curve(axes, history, values, label=f"{label} loss", color=color)
-    axes.set(xlabel="Epoch", ylabel=r"Loss [V$^2$]", yscale="log")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(ylabel=r"Loss [V$^2$]", yscale="log")
+    _epochs(axes, history)
     lines = list(axes.get_lines())
     if "accuracy" in history:
         right = axes.twinx()
@@ -174,15 +188,19 @@ def loss_figure(history: xr.Dataset) -> Figure:
         right.set_ylim(0.0, max(1.04 * right.get_ylim()[1], 1.0))
         lines += right.get_lines()
     _legend(figure, lines)
-    return _named(figure, history)
+    return _of_run(figure, history)
 
 
-def _named(figure: Figure, dataset: xr.Dataset) -> Figure:
-    """Write into a corner of a figure which run it shows, where the dataset says so."""
-    name = str(dataset.attrs.get(RUN_NAME, ""))
+def _named(figure: Figure, name: str) -> Figure:
+    """Write into a corner of a figure of what it is."""
     if name:
         figure.text(0.004, 0.004, name, fontsize=6, color="0.4", ha="left", va="bottom")
     return figure
+
+
+def _of_run(figure: Figure, dataset: xr.Dataset) -> Figure:
+    """Name the run that a figure shows, where the dataset says so."""
+    return _named(figure, str(dataset.attrs.get(RUN_NAME, "")))
 
 
 def conductance_figure(history: xr.Dataset) -> Figure:
@@ -203,10 +221,10 @@ def conductance_figure(history: xr.Dataset) -> Figure:
         )
         lines[0].set_label(f"{name} ({len(picked)} shown)")
         first_lines.append(lines[0])
-    axes.set(xlabel="Epoch", ylabel="Conductance [S]", yscale="log")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(ylabel="Conductance [S]", yscale="log")
+    _epochs(axes, history)
     _legend(figure, first_lines)
-    return _named(figure, history)
+    return _of_run(figure, history)
 
 
 def _sample_groups(final: xr.Dataset) -> list[tuple[str, np.ndarray]]:
@@ -251,10 +269,12 @@ def voltage_figure(final: xr.Dataset) -> Figure:
             values = values[np.isfinite(values)]
             if len(values):
                 label = f"nodes {layer}_* ({len(picked)})"
-                handles.append(axes.hist(values, bins=80, alpha=0.6, label=label, log=True)[2])
+                bars = axes.hist(values, bins=80, alpha=0.6, log=True)[2]
+                bars.set_label(label)  # pyright: ignore[reportAttributeAccessIssue]
+                handles.append(bars)
         axes.set(xlabel="Voltage in the free phase [V]", ylabel="Number of samples x nodes")
     _legend(figure, handles, 6)
-    return _named(figure, final)
+    return _of_run(figure, final)
 
 
 def prediction_figure(final: xr.Dataset) -> Figure:
@@ -267,7 +287,7 @@ def prediction_figure(final: xr.Dataset) -> Figure:
         _single_samples(figure, axes, final)
     else:
         _points(figure, axes, outputs, targets)
-    return _named(figure, final)
+    return _of_run(figure, final)
 
 
 def _confusion(axes: Axes, outputs: np.ndarray, targets: np.ndarray) -> None:

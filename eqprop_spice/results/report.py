@@ -12,9 +12,11 @@ import matplotlib
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.files import read_bounded, write_atomically
+from eqprop_spice.notebook import shown
 from eqprop_spice.results.deck_schematic import drawn
 from eqprop_spice.results.plots import prediction_figure, voltage_figure
 from eqprop_spice.results.run import Run
@@ -32,15 +34,15 @@ MOST_ROWS = 200
 """Rows of a table; a sweep may have thousands."""
 
 CURVES = {
-    "loss": ("training loss", "V^2"),
-    "test_loss": ("test loss", "V^2"),
+    "loss": ("training loss", "V²"),
+    "test_loss": ("test loss", "V²"),
     "accuracy": ("training error", "%"),
     "test_accuracy": ("test error", "%"),
     "max_error": ("largest error", "V"),
 }
 """What is drawn over epochs, with names and units; an accuracy as the share that is wrong."""
 
-LOGARITHMIC = {"V^2", "V"}
+LOGARITHMIC = {"V²", "V"}
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -53,14 +55,24 @@ SCRIPT = """
 for (const box of document.querySelectorAll('.curves')) {
   const lines = JSON.parse(box.dataset.curves), log = box.dataset.log === '1';
   const W = 800, H = 300, L = 70, B = 40, colors = ['#0072B2', '#D55E00', '#009E73', '#CC79A7'];
-  const f = y => log ? Math.log10(y) : y;
-  const ys = lines.flatMap(l => l.y.filter(y => y !== null && (!log || y > 0)).map(f));
-  const xs = lines.flatMap(l => l.x), x0 = Math.min(...xs), x1 = Math.max(...xs, x0 + 1);
+  const f = y => log ? Math.log10(y) : y, fine = y => y !== null && (!log || y > 0);
+  // Steps of 1, 2 or 5 times a power of ten, of which about so many fit.
+  const steps = (a, b, count, whole) => {
+    const raw = Math.max((b - a) / count, whole ? 1 : 0), power = 10 ** Math.floor(Math.log10(raw));
+    const step = [1, 2, 5, 10].map(m => m * power).find(s => s >= raw * 0.999), found = [];
+    for (let k = Math.ceil(a / step - 1e-9); k * step <= b + 1e-9 * step; k++) found.push(k * step);
+    return found;
+  };
+  const ys = lines.flatMap(l => l.y.filter(fine).map(f));
+  const xs = lines.flatMap(l => l.x);
+  let x0 = Math.min(...xs), x1 = Math.max(...xs);
+  if (x0 === x1) { x0 -= 1; x1 += 1; }
   let y0 = Math.min(...ys, log ? Infinity : 0), y1 = Math.max(...ys);
   if (!ys.length) { y0 = 0; y1 = 1; }
+  if (log) { y0 = Math.floor(y0); y1 = Math.ceil(y1); }
   if (y1 - y0 < 1e-12) y1 = y0 + 1;
-  const X = x => L + (x - x0) / (x1 - x0) * (W - L - 10);
-  const Y = y => H - B - (f(y) - y0) / (y1 - y0) * (H - B - 15);
+  const X = x => L + (x - x0) / (x1 - x0) * (W - L - 20);
+  const at = v => H - B - (v - y0) / (y1 - y0) * (H - B - 20), Y = y => at(f(y));
   const NS = 'http://www.w3.org/2000/svg';
   const svg = box.appendChild(document.createElementNS(NS, 'svg'));
   svg.setAttribute('viewBox', `0 0 ${W} ${H}`);
@@ -70,24 +82,30 @@ for (const box of document.querySelectorAll('.curves')) {
     if (text !== undefined) e.textContent = text;
     return e;
   };
-  for (let k = 0; k <= 4; k++) {
-    const v = y0 + (y1 - y0) * k / 4, at = H - B - (H - B - 15) * k / 4;
-    add('line', {x1: L, x2: W - 10, y1: at, y2: at, stroke: '#ddd'});
-    const shown = (log ? 10 ** v : v).toPrecision(2);
-    add('text', {x: L - 6, y: at + 4, 'text-anchor': 'end', 'font-size': 12}, shown);
+  for (const v of steps(y0, y1, 5, log)) {
+    add('line', {x1: L, x2: W - 20, y1: at(v), y2: at(v), stroke: '#ddd'});
+    const shown = log ? (10 ** v).toExponential(0) : +v.toPrecision(6);
+    add('text', {x: L - 6, y: at(v) + 4, 'text-anchor': 'end', 'font-size': 12}, shown);
   }
-  add('text', {x: L, y: H - 8, 'font-size': 12}, 'epoch ' + x0);
-  add('text', {x: W - 10, y: H - 8, 'text-anchor': 'end', 'font-size': 12}, 'epoch ' + x1);
+  for (const v of steps(Math.min(...xs), Math.max(...xs), 8, true)) {
+    add('line', {x1: X(v), x2: X(v), y1: H - B, y2: H - B + 4, stroke: '#888'});
+    add('text', {x: X(v), y: H - B + 17, 'text-anchor': 'middle', 'font-size': 12}, v);
+  }
+  add('text', {x: (L + W) / 2, y: H - 6, 'text-anchor': 'middle', 'font-size': 12}, 'epoch');
   lines.forEach((l, i) => {
     let d = '';
     l.x.forEach((x, k) => {
-      if (l.y[k] !== null && (!log || l.y[k] > 0)) d += (d ? 'L' : 'M') + X(x) + ' ' + Y(l.y[k]);
+      if (fine(l.y[k])) d += (d ? 'L' : 'M') + X(x) + ' ' + Y(l.y[k]);
     });
     const color = colors[i % 4];
     add('path', {d, fill: 'none', stroke: color, 'stroke-width': 2, 'stroke-linecap': 'round'});
-    add('text', {x: L + 10 + 180 * i, y: 12, fill: color, 'font-size': 13}, l.name);
+    // A single point has no line.
+    if (l.x.length <= 30) l.x.forEach((x, k) => {
+      if (fine(l.y[k])) add('circle', {cx: X(x), cy: Y(l.y[k]), r: 3, fill: color});
+    });
+    add('text', {x: L + 10 + 180 * i, y: 13, fill: color, 'font-size': 13}, l.name);
   });
-  const mark = add('line', {y1: 15, y2: H - B, stroke: '#888', visibility: 'hidden'});
+  const mark = add('line', {y1: 20, y2: H - B, stroke: '#888', visibility: 'hidden'});
   const said = box.appendChild(document.createElement('div'));
   said.className = 'said';
   svg.addEventListener('mousemove', event => {
@@ -143,7 +161,7 @@ def _rows(rows: list[dict[str, Any]]) -> str:
     names = [k for k, v in rows[0].items() if not isinstance(v, list | dict)]
     head = "".join(f"<th>{html.escape(str(name))}</th>" for name in names)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_shown(row.get(n)))}</td>" for n in names) + "</tr>"
+        "<tr>" + "".join(f"<td>{shown(str(n), row.get(n))}</td>" for n in names) + "</tr>"
         for row in rows[:MOST_ROWS]
     )
     return f"<table><tr>{head}</tr>{body}</table>"
@@ -192,14 +210,10 @@ def _section(title: str, *content: str) -> str:
 
 def _table(values: dict[str, Any]) -> str:
     rows = "".join(
-        f"<tr><th>{html.escape(str(k))}</th><td>{html.escape(_shown(v))}</td></tr>"
+        f"<tr><th>{html.escape(str(k))}</th><td>{shown(str(k), v)}</td></tr>"
         for k, v in values.items()
     )
     return f"<table>{rows}</table>"
-
-
-def _shown(value: Any) -> str:
-    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _curves(history: xr.Dataset) -> list[str]:
@@ -236,14 +250,16 @@ def _svg(figure: Figure) -> str:
 
 def _heat_maps(params: dict[str, np.ndarray]) -> Figure:
     """Draw the conductances of every group as a map [S]."""
-    figure = Figure(figsize=(4.2 * len(params), 3.6), layout="constrained")
+    figure = Figure(figsize=(4.6 * len(params), 3.6), layout="constrained")
     for axes, (name, values) in zip(
         np.ravel(figure.subplots(1, len(params))), params.items(), strict=True
     ):
         table = np.asarray(values).reshape(len(values), -1)
         image = axes.imshow(table, aspect="auto", cmap="viridis", interpolation="nearest")
-        axes.set(title=name, xlabel="to", ylabel="from")
-        figure.colorbar(image, ax=axes, label="S")
+        axes.set(title=name, xlabel="Output node", ylabel="Input node")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.colorbar(image, ax=axes, label="Conductance [S]")
     return figure
 
 

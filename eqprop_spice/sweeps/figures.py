@@ -47,7 +47,7 @@ def save_figures(
     }
     if map_panels(dataset):
         figures["map"] = functools.partial(map_figure, dataset, regions)
-    return write_figures(figures, folder)
+    return write_figures(figures, folder, name=folder.absolute().parent.name)
 
 
 def map_panels(dataset: xr.Dataset) -> list[tuple[str, dict[str, int]]]:
@@ -214,7 +214,7 @@ def success_figure(dataset: xr.Dataset) -> Figure:
         axes.set_xlabel(axis if unit == "1" else f"{axis} [{unit}]")
     axes.set(ylabel="Starts that learn [%] (95 % interval)", ylim=(-4, 104))
     if len(panels) > 1:
-        figure.legend(loc="outside upper center", ncols=min(len(panels), 3), fontsize=8)
+        figure.legend(loc="outside upper center", ncols=min(len(panels), 2), fontsize=7)
     return figure
 
 

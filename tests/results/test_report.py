@@ -37,27 +37,59 @@ def test_a_page_is_whole_and_asks_for_nothing(page):
     assert (page.parent / "history.csv").read_text().count("\n") == 4
 
 
-@pytest.mark.ngspice
-@pytest.mark.slow
-def test_a_browser_shows_it_without_complaint(page, tmp_path):
+def shown_by_a_browser(page, folder) -> tuple[str, list[str]]:
+    """Return what a browser makes of a page, and what is wrong: complaints, and what it asked for.
+
+    No name leads anywhere. What the browser asks for by itself is not the page's: in the browser's
+    record of requests its initiator is "not an origin".
+    """
     browser = shutil.which("chromium")
     if browser is None:
         pytest.skip("no chromium")
     quiet = "--no-first-run --disable-background-networking --disable-component-update"
+    record = folder / "requests.json"
     done = subprocess.run(
         [
             *(browser, "--headless", "--no-sandbox", "--disable-gpu", *quiet.split()),
-            *("--disable-sync", f"--user-data-dir={tmp_path}", "--enable-logging=stderr"),
-            *("--dump-dom", page.as_uri()),
+            *("--disable-sync", f"--user-data-dir={folder}", "--enable-logging=stderr"),
+            *("--host-resolver-rules=MAP * ~NOTFOUND", f"--log-net-log={record}"),
+            *("--virtual-time-budget=1000", "--dump-dom", page.as_uri()),
         ],
         capture_output=True,
         text=True,
         check=True,
         timeout=120,
     )
-    assert "CONSOLE" not in done.stderr
-    # The script has drawn: a path for each curve.
-    assert done.stdout.count('stroke-linecap="round"') == 3
+    complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    requests = [line for line in record.read_text().splitlines() if '"url":"http' in line]
+    asked = [line for line in requests if '"initiator":' in line and "not an origin" not in line]
+    return done.stdout, complaints + asked
+
+
+@pytest.mark.ngspice
+@pytest.mark.slow
+def test_a_browser_shows_it_without_complaint(page, tmp_path):
+    drawn, complaints = shown_by_a_browser(page, tmp_path)
+    assert not complaints
+    # The script has drawn: a path for each curve, and a point for each of three epochs.
+    assert drawn.count('stroke-linecap="round"') == 3
+    assert drawn.count('r="3" fill="#0072B2"') == 3 * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "asks",
+    [
+        '<img src="http://example.org/a.png">',
+        '<link rel="stylesheet" href="http://example.org/a.css">',
+    ],
+)
+def test_a_browser_would_complain_of_a_request(asks, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(f'<!DOCTYPE html><html><link rel="icon" href="data:,">{asks}</html>')
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    assert "example.org" in " ".join(shown_by_a_browser(page, profile)[1])
 
 
 def test_the_page_of_a_sweep_holds_its_rows_and_figures(tmp_path):
@@ -75,6 +107,13 @@ def test_the_page_of_a_sweep_holds_its_rows_and_figures(tmp_path):
     text = path.read_text()
     assert "a&lt;b" in text and text.count("<tr>") == 1 + 1 + MOST_ROWS
     assert "<svg" in text and not LOADS.search(text)
+
+
+@pytest.mark.slow
+def test_a_browser_shows_a_sweep_without_complaint(tmp_path):
+    rows = [{"alpha": float(k)} for k in range(3)]
+    path = write_summary(tmp_path, "title", {"rates": rows}, [], 'name = "x"')
+    assert not shown_by_a_browser(path, tmp_path)[1]
 
 
 @pytest.mark.parametrize(("name", "resistors"), [("xor", 3 * 3 + 3 * 2), ("digits", 3 * 3 * 2)])
