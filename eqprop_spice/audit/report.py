@@ -216,7 +216,8 @@ def _published_methods(case: Case, beta: float) -> dict[str, Mapping[str, Array]
     drops = dataclasses.replace(case, substrate=unweighted)
     rule = EquilibriumPropagation("positive", beta)
     methods: dict[str, Mapping[str, Array]] = {"VDM": drops.estimate(rule).gradient}
-    if num_resistors(case.params) <= MAX_POWER_COMPUTATION:
+    # It varies conductances by fractions, and currents may be zero.
+    if num_resistors(case.params) <= MAX_POWER_COMPUTATION and not case.currents:
         power = PowerComputation(beta, POWER_STEP)
         methods["PCM"] = case.estimate(power, engine=case.tight_engine).gradient
     return methods

@@ -41,6 +41,7 @@ from eqprop_spice.files import write_named
 from eqprop_spice.gradients.beta_scan import TARGET_ERROR, scan_rule
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.nonidealities.base import AbstractNonideality
+from eqprop_spice.rules.power_computation import PowerComputation
 from eqprop_spice.spice.session import library_path
 from eqprop_spice.substrates.base import AbstractSubstrate
 from eqprop_spice.substrates.resistive import ResistiveNetwork
@@ -289,6 +290,11 @@ class Experiment:
 
     def _check_currents(self) -> None:
         """Refuse what takes every parameter for a conductance, where some are currents."""
+        if isinstance(self.rule, PowerComputation):
+            raise ConfigError(
+                f"{self._at('rule', 'kind')}: power computation varies conductances by fractions, "
+                "and bias currents may be zero. Choose another rule."
+            )
         if self.table.update is not None:
             raise ConfigError(
                 f"{self._at('update')}: these devices have conductances, but the circuit learns "

@@ -157,6 +157,9 @@ def test_they_start_at_zero_and_only_bounds_of_their_own_hold_them():
         Experiment.parse(text, overrides=[bounds.replace("_1=", "_9=")])
     with pytest.raises(ConfigError, match="ascending order"):
         Experiment.parse(text, overrides=[bounds.replace("-1e-3, 1e-3", "1e-3, -1e-3")])
+    with pytest.raises(ConfigError, match="bias currents may be zero"):
+        kind = "power_computation.PowerComputation"
+        Experiment.parse(text, overrides=[f"rule={{kind='{kind}'}}"])
     with pytest.raises(ConfigError, match="no mean conductance"):
         Experiment.parse(text, overrides=["optimizer.scale=mean_conductance"])
 
