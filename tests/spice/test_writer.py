@@ -24,6 +24,7 @@ from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import AbstractLayer, layered_circuit
+from eqprop_spice.layers.bias_currents import BiasCurrents
 from eqprop_spice.layers.convolution import Convolution, LocallyConnected
 from eqprop_spice.layers.dense import Dense
 from eqprop_spice.layers.diodes import AntiparallelDiodes, Rectifier
@@ -141,6 +142,15 @@ CASES: dict[str, Callable[[], Case]] = {
     "layer_amplifier_kendall": lambda: amplifier("kendall"),
     "layer_amplifier_published": lambda: amplifier("published"),
     "layer_amplifier_inverted": lambda: amplifier("kendall", inverted=True),
+    "layer_amplifier_offset": lambda: layers(
+        Dense(2),
+        BidirectionalAmplifier(4.0, 1.0, offset=0.05),
+        Dense(2),
+        title="amplifier layer, reflection 1 and an offset of 50 mV",
+    ),
+    "layer_bias_currents": lambda: layers(
+        Dense(2), BiasCurrents(), title="bias currents at both nodes of a dense layer"
+    ),
     "layer_convolution": lambda: layers(
         Convolution((2, 3), 1, (2, 2), stride=2, padding=1, bias=(1.0,)),
         Dense(2),
