@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from eqprop_spice.arrays import Array
+
 UNOPTIMIZED: dict[str, Any] = {
     "xla_backend_optimization_level": 0,
     "xla_cpu_use_fusion_emitters": False,
@@ -19,8 +21,12 @@ def unoptimized() -> dict[str, Any] | None:
     """Return the options; None on other platforms, and where this XLA does not know them."""
     if jax.default_backend() != "cpu":
         return None
+
+    def same(x: Array) -> Array:
+        return x
+
     try:
-        jax.jit(lambda x: x, compiler_options=UNOPTIMIZED).lower(0.0).compile()
+        jax.jit(same, compiler_options=UNOPTIMIZED).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:
         return None
     return UNOPTIMIZED
