@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # ldconfig is outside an ordinary user's path on Debian.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo test test-fast check system clean
+.PHONY: demo test test-fast check site system clean
 
 demo: $(VENV)/.installed
 	$(BIN)/eqprop-spice train experiments/xor.toml
@@ -24,6 +24,14 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# The documentation as a site in site/: notebooks are executed, warnings are errors.
+site: $(VENV)/.installed-site
+	$(BIN)/mkdocs build --strict
+
+$(VENV)/.installed-site: pyproject.toml $(VENV)/.installed | system
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[schematic,site]"
+	touch $@
 
 $(VENV)/.installed: pyproject.toml | system
 	@echo "installing eqprop_spice and what it needs into $(VENV); the first time takes a minute or two"
