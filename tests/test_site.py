@@ -55,6 +55,11 @@ def test_a_notebook_becomes_a_page_with_what_its_cells_show():
     )
 
 
+def test_a_figure_becomes_a_picture():
+    page = hooks.executed("# %%\nfrom matplotlib.figure import Figure\n\nFigure()\n")
+    assert '<img alt="figure" src="data:image/png;base64,' in page
+
+
 def test_links_out_of_the_documentation_become_text_and_examples_code():
     assert hooks.on_page_markdown("[a](../x.toml) [b](c.md)") == "a [b](c.md)"
     assert hooks.on_page_markdown("```console test\nls\n```") == "```console\nls\n```"

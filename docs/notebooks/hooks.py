@@ -90,12 +90,12 @@ def _outputs(code: str, names: dict[str, Any]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    if hasattr(value, "_repr_html_"):
-        return f"<div>{value._repr_html_()}</div>"
     if hasattr(value, "savefig"):
         buffer = io.BytesIO()
         value.savefig(buffer, format="png", dpi=110)
         return f'<img alt="figure" src="{_data(buffer.getvalue(), "png")}">'
+    if hasattr(value, "_repr_html_"):
+        return f"<div>{value._repr_html_()}</div>"
     if isinstance(value, bytes):
         return f'<img alt="drawing" src="{_data(value, "svg+xml")}">'
     return f"```text\n{value!r}\n```"
