@@ -465,7 +465,7 @@ def _finish(run: Run, experiment: Experiment, state: TrainingState, history: His
     figures = trainer.evaluate(state.params, test=False)
     if len(experiment.data.test_inputs):
         figures |= trainer.evaluate(state.params, test=True)
-    seconds = float(np.sum(history.columns.get("seconds", [0.0])))
+    seconds = float(np.nansum(history.columns.get("seconds", [0.0])))
     seen = len(history) * len(experiment.data.train_inputs)
     results = {
         "name": table.name,

@@ -371,7 +371,8 @@ class ResistiveNetwork(AbstractSubstrate):
         xp = mean.__array_namespace__()
         mean = xp.where(samples[:, None], mean, 0.0)
         change = xp.where(samples[:, None], change, 0.0)
-        share = xp.maximum(samples.mean(), 1.0 / samples.shape[0])
+        # The mean of truth values is in single precision in JAX.
+        share = xp.maximum(xp.asarray(samples, mean.dtype).mean(), 1.0 / samples.shape[0])
         return self.circuit.parameter_slopes(
             mean, change, weights=weights, share=share, still=still
         )
