@@ -15,6 +15,7 @@ A cell is one point of the product of all axes: the experiment with one value pe
 import dataclasses
 import functools
 import math
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -167,10 +168,11 @@ def sweep_of(
         )
     where = f"{experiment.source}, {table_name}"
     options = {key: table.sweep[key] for key in OPTIONS if key in table.sweep}
-    axes = [
-        _axis(name, specification, where)
+    named = {
+        name: _axis(name, specification, where)
         for name, specification in _flattened(table.sweep, OPTIONS)
-    ]
+    }
+    axes = list(named.values())
     if not axes:
         raise ConfigError(f"{where}: there is no axis. Add one, such as: beta = [1e-5, 1e-4].")
     axes = _zipped(axes, options.get("zip", ()), where)
@@ -182,7 +184,10 @@ def sweep_of(
     sweep = Sweep(experiment, experiment.to_toml(), tuple(axes), float(time_limit), attempts)
     _check_size(sweep, where)
     _check_values(sweep, where)
-    return sweep
+    # In the order of the sweep's own file, which has tables last, so that it is found again.
+    written = tomllib.loads(tomli_w.dumps(table.sweep))
+    ordered = [named[name] for name, _ in _flattened(written, OPTIONS)]
+    return dataclasses.replace(sweep, axes=tuple(_zipped(ordered, options.get("zip", ()), where)))
 
 
 def _check_size(sweep: Sweep, where: str) -> None:

@@ -102,6 +102,13 @@ def test_zipped_axes_are_walked_together():
     assert [tuple(found.values(c).values()) for c in (0, 1)] == [(0.1, 1e-5, 0), (0.2, 1e-4, 0)]
 
 
+def test_the_order_of_the_axes_is_that_of_the_file_that_is_written():
+    found = sweep('alpha = { logspace = [1e-3, 1e-1, 3] }\n"rule.variant" = ["positive"]')
+    again = sweep_of(Experiment.parse(found.text))
+    assert [axis.name for axis in again.axes] == [axis.name for axis in found.axes]
+    assert again.shape == found.shape
+
+
 def test_cases_are_named_sets_of_values():
     found = sweep(
         "[sweep.remedy.cases]\nnone = {}\n"
