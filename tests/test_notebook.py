@@ -16,4 +16,4 @@ def test_circuits_runs_and_audits_show_themselves(tmp_path):
     assert "2 inputs, 1 outputs, 8 free nodes" in experiment.circuit._repr_html_()
     assert "36 Resistor" in experiment.circuit._repr_html_()
     assert "finished" in Run.create(experiment, tmp_path / "run")._repr_html_()
-    assert "OK" in SystemAudit("toy", {}, {}, {}, "OK")._repr_html_()
+    assert "OK" in SystemAudit("toy", {}, {}, {}, [], "OK")._repr_html_()
