@@ -44,13 +44,19 @@ def write_inside(folder: Path, name: str, content: bytes) -> None:
         content: What it shall hold.
 
     Raises:
-        ConfigError: If a part of the name is a link or a file, and no folder.
+        ConfigError: If a part of the name is a link or a file, and no folder, or its last part a
+            folder, and no file.
         OSError: If the content could not be written, with the file's name; the old file is intact.
     """
     *parts, last = PurePosixPath(name).parts
     try:
         with _opened(folder, parts) as place:
             _replace(place, last, content)
+    except IsADirectoryError:
+        raise ConfigError(
+            f"{folder / name} is a folder where a file should be, and nothing is written over it. "
+            "Remove it."
+        ) from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder / name)) from error
 

@@ -89,6 +89,14 @@ def test_a_link_in_the_place_of_a_folder_is_refused(folder, outside):
     assert outside.read_text() == "years of work"
 
 
+def test_a_folder_in_the_place_of_a_file_is_refused(folder):
+    (folder / "history.csv" / "kept").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"history.csv is a folder where a file .* Remove it"):
+        write_inside(folder, "history.csv", b"new")
+    assert [p.name for p in folder.iterdir()] == ["history.csv"]
+    assert (folder / "history.csv" / "kept").is_dir()
+
+
 def test_the_folder_itself_may_be_a_link_because_the_user_named_it(folder, tmp_path):
     (tmp_path / "link").symlink_to(folder)
     write_inside(tmp_path / "link", "a/b.txt", b"new")
