@@ -126,11 +126,11 @@ def test_what_was_left_unfinished_is_removed_but_not_what_it_links_to(folder, ou
 
 def test_a_file_that_cannot_be_written_is_named_and_stays(folder):
     write_inside(folder, "a.txt", b"old")
-    (folder / "taken").mkdir()
-    with pytest.raises(IsADirectoryError) as error:
-        write_inside(folder, "taken", b"new")
-    assert error.value.filename == str(folder / "taken")
-    assert sorted(path.name for path in folder.iterdir()) == ["a.txt", "taken"]
+    name = "a" * 300
+    with pytest.raises(OSError, match="name too long") as error:
+        write_inside(folder, name, b"new")
+    assert error.value.filename == str(folder / name)
+    assert sorted(path.name for path in folder.iterdir()) == ["a.txt"]
 
 
 def test_a_named_device_gets_the_content_and_stays_one(folder):
