@@ -40,6 +40,11 @@ class NativeTable(_Table):
     warm_start: bool = False
 
 
+def _number_of_truth(value: Any) -> Any:
+    """Return 1 or 0 for true or false, which optimizers take as well: `nesterov = true`."""
+    return float(value) if isinstance(value, bool) else value
+
+
 class OptimizerTable(_Table):
     """[optimizer]: an optax optimizer; see `training.optimizers.make_optimizer`."""
 
@@ -47,7 +52,7 @@ class OptimizerTable(_Table):
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     scale: Scale = "absolute"
     schedule: Schedule = "constant"
-    options: dict[str, bool | float] = {}
+    options: dict[str, Annotated[float, BeforeValidator(_number_of_truth)]] = {}
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Times the conductance, added to the gradient before the optimizer [V^2/S^2]."""
     largest_gradient: float | None = Field(default=None, gt=0, allow_inf_nan=False)

@@ -51,7 +51,7 @@ def make_optimizer(
     num_epochs: int = 1,
     scale: Scale = "absolute",
     schedule: Schedule = "constant",
-    options: Mapping[str, bool | float] | None = None,
+    options: dict[str, float] | None = None,
     weight_decay: float = 0.0,
     largest_gradient: float | None = None,
     decay: float = 0.99,
