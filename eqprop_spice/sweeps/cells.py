@@ -209,14 +209,16 @@ def create_arrays(folder: Path, sweep: Sweep, noted: Mapping[str, Any]) -> None:
     _create_data(group, sweep)
     for name, (values, attributes) in coordinates(sweep).items():
         _create_coordinate(group, name, values, attributes)
-    group.attrs.update(
-        {
-            "name": sweep.experiment.table.name,
-            "dimensions": [axis.name for axis in sweep.axes],
-            "experiment": sweep.text,
-            **noted,
-        }
-    )
+    group.attrs.update(described(sweep) | dict(noted))
+
+
+def described(sweep: Sweep) -> dict[str, Any]:
+    """Return what a store says of its sweep."""
+    return {
+        "name": sweep.experiment.table.name,
+        "dimensions": [axis.name for axis in sweep.axes],
+        "experiment": sweep.text,
+    }
 
 
 def coordinates(sweep: Sweep) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:

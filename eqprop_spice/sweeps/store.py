@@ -23,6 +23,7 @@ from eqprop_spice.sweeps.cells import (
     coordinates,
     create_arrays,
     data_attributes,
+    described,
     open_arrays,
     read,
     read_attributes,
@@ -183,7 +184,9 @@ class Store:
             name: (name, values, dict(attributes))
             for name, (values, attributes) in coordinates(self.sweep).items()
         }
-        return xr.Dataset(variables, labels, read_attributes(self.path / "cells.zarr"))
+        # What the sweep itself says is not taken from a file that may be damaged.
+        attributes = read_attributes(self.path / "cells.zarr") | described(self.sweep)
+        return xr.Dataset(variables, labels, attributes)
 
     def counts(self) -> dict[str, int]:
         """Return how many cells have each status."""

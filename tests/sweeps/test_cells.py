@@ -164,6 +164,18 @@ def test_figures_that_every_version_recorded_are_not_left_out(path, name):
         Store.open(path)
 
 
+def test_what_the_sweep_says_is_not_taken_from_the_metadata(path):
+    file = path / "cells.zarr" / "zarr.json"
+    content = json.loads(file.read_text())
+    for name in ("name", "experiment", "dimensions"):
+        content["attributes"].pop(name)
+    file.write_text(json.dumps(content))
+    store = Store.open(path)
+    found = store.dataset().attrs
+    assert (found["name"], found["experiment"]) == ("case_1", store.sweep.text)
+    assert found["dimensions"] == [axis.name for axis in store.sweep.axes]
+
+
 def test_nothing_is_written_through_a_link(path, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
