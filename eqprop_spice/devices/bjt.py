@@ -23,27 +23,22 @@ References:
 
 import dataclasses
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.constants import (
-    BOLTZMANN,
-    ELEMENTARY_CHARGE,
     JUNCTION_CONDUCTANCE,
     TEMPERATURE,
 )
-from eqprop_spice.devices.base import AbstractDevice, check_model_name
-from eqprop_spice.devices.diode import limited_junction
-from eqprop_spice.errors import ConfigError
-
-LARGEST_EXPONENT = 600.0
-"""Where exp is cut off: a junction that far in forward direction is no operating point."""
-
-KELVIN_AT_ZERO_CELSIUS = 273.15
-
-POLARITIES = {"npn": 1.0, "pnp": -1.0}
+from eqprop_spice.devices.diode import junction_law, limited_junction
+from eqprop_spice.devices.transistor import (
+    KELVIN_AT_ZERO_CELSIUS,
+    LARGEST_EXPONENT,
+    AbstractTransistor,
+)
 
 CARD = {
     "saturation_current": "is",
@@ -70,7 +65,7 @@ UNLIMITED = ("early_voltage", "knee_current")
 
 
 @dataclasses.dataclass(frozen=True)
-class Bipolar(AbstractDevice):
+class Bipolar(AbstractTransistor):
     r"""A bipolar transistor: collector, base, emitter, substrate.
 
     Its collector current depends on the base, but hardly the base current on the collector: it has
@@ -102,6 +97,8 @@ class Bipolar(AbstractDevice):
         nominal_temperature: TNOM [K].
     """
 
+    POLARITIES: ClassVar[Mapping[str, float]] = {"npn": 1.0, "pnp": -1.0}
+
     model: str
     channel: str = "npn"
     saturation_current: float | Array = 1e-16
@@ -127,22 +124,12 @@ class Bipolar(AbstractDevice):
 
     def __post_init__(self) -> None:
         """Refuse values that ngspice would take without a word, and names it would execute."""
-        check_model_name(self.model, "transistor model")
-        if self.channel not in POLARITIES:
-            raise ConfigError(
-                f"Transistor '{self.model}' has channel {self.channel!r}; it is one of "
-                f"{', '.join(POLARITIES)}."
-            )
+        self._check_model()
         for name in (*CARD, "area", "multiplier", "temperature", "nominal_temperature"):
             values = np.ravel(getattr(self, name))
             good = np.isfinite(values) | (name.endswith(UNLIMITED) & (values == math.inf))
             good &= (values >= 0.0) if name in MAY_BE_ZERO else (values > 0.0)
-            if not good.all():
-                sign = "not be negative" if name in MAY_BE_ZERO else "be positive"
-                raise ConfigError(
-                    f"Transistor '{self.model}' has {name} {values[np.argmin(good)]}; it must "
-                    f"{sign}."
-                )
+            self._require(name, good, "not be negative" if name in MAY_BE_ZERO else "be positive")
 
     @property
     def terminals(self) -> tuple[str, ...]:
@@ -155,24 +142,9 @@ class Bipolar(AbstractDevice):
         return ((1, 2), (1, 0), (self._tied, 3))
 
     @property
-    def kind(self) -> str:
-        """Its power counts to the transistors'."""
-        return "transistors"
-
-    @property
-    def polarity(self) -> float:
-        """1 for an npn, -1 for a pnp."""
-        return POLARITIES[self.channel]
-
-    @property
     def _tied(self) -> int:
         """The terminal that gmin leads to from the substrate."""
         return 0 if self.channel == "npn" else 1
-
-    @property
-    def thermal_voltage(self) -> float:
-        """kT/q at the device's temperature [V]."""
-        return BOLTZMANN * self.temperature / ELEMENTARY_CHARGE
 
     @property
     def _hot(self) -> tuple[Any, Any, Any]:
@@ -184,18 +156,8 @@ class Bipolar(AbstractDevice):
 
     def _junction(self, v, saturation, emission):
         """Return current [A] and conductance [S] of a junction without gmin."""
-        xp = v.__array_namespace__()
         nvt = emission * self.thermal_voltage
-        forward = v >= -3.0 * nvt
-        exponent = xp.minimum(xp.where(forward, v, 0.0) / nvt, LARGEST_EXPONENT)
-        exponential = xp.exp(exponent)
-        reverse = xp.where(forward, -3.0 * nvt, v)
-        cubed = (3.0 * nvt / (math.e * reverse)) ** 3
-        current = xp.where(forward, saturation * (exponential - 1.0), -saturation * (1.0 + cubed))
-        slope = xp.where(
-            forward, saturation / nvt * exponential, 3.0 * saturation * cubed / reverse
-        )
-        return current, slope
+        return junction_law(v, nvt, saturation, largest_exponent=LARGEST_EXPONENT)
 
     def _leakage(self, v, saturation, emission):
         """Return current [A] and conductance [S] of a leaking junction, gmin included."""
@@ -265,16 +227,10 @@ class Bipolar(AbstractDevice):
             limited.append(base - p * limited_junction(junction, before, vt, saturation))
         return limited[0], base, limited[1]
 
-    def at_temperature(self, kelvin):
-        """Return the transistor at a temperature [K]; its card says so."""
-        return dataclasses.replace(self, temperature=float(kelvin))
-
     def card(self, name, nodes):
         """Return the Q card."""
-        celsius = float(self.temperature) - KELVIN_AT_ZERO_CELSIUS
-        hot = "" if self.temperature == TEMPERATURE else f" temp={celsius!r}"
         size = f"area={float(self.area)!r} m={float(self.multiplier)!r}"
-        return f"q{name} {' '.join(nodes)} {self.model} {size}{hot}"
+        return f"q{name} {' '.join(nodes)} {self.model} {size}{self._heat}"
 
     def model_card(self):
         """Return the .model card."""

@@ -25,6 +25,32 @@ SATURATION_EXPONENT = 3.0
 """XTI of a diode's model in SPICE, where it is not given."""
 
 
+def junction_law(v, thermal, saturation, *, largest_exponent: float | None = None):
+    r"""Return the current [A] and the conductance [S] of a junction of ngspice's, without gmin.
+
+    $I_s (e^{v/n} - 1)$ from $-3 n$ on, and $-I_s (1 + (3 n / e v)^3)$ below.
+
+    Args:
+        v: Its voltage [V].
+        thermal: n, the voltage over which the current grows by e [V].
+        saturation: $I_s$ [A].
+        largest_exponent: Where $v/n$ is cut off; nowhere if None.
+    """
+    xp = v.__array_namespace__()
+    forward = v >= -3.0 * thermal
+    exponent = xp.where(forward, v, 0.0) / thermal
+    if largest_exponent is not None:
+        exponent = xp.minimum(exponent, largest_exponent)
+    exponential = xp.exp(exponent)
+    reverse = xp.where(forward, -3.0 * thermal, v)
+    cubed = (3.0 * thermal / (math.e * reverse)) ** 3
+    current = xp.where(forward, saturation * (exponential - 1.0), -saturation * (1.0 + cubed))
+    slope = xp.where(
+        forward, saturation / thermal * exponential, 3.0 * saturation * cubed / reverse
+    )
+    return current, slope
+
+
 def limited_junction(
     new: Array, old: Array, thermal: Array | float, saturation: Array | float
 ) -> Array:
@@ -51,8 +77,22 @@ def limited_junction(
     return np.where(jump, np.where(old > 0.0, climbing, starting), new)
 
 
+class AbstractDiode(AbstractTwoTerminal):
+    """A device with an anode and a cathode."""
+
+    @property
+    def terminals(self) -> tuple[str, ...]:
+        """A positive current enters the anode."""
+        return ("anode", "cathode")
+
+    @property
+    def kind(self) -> str:
+        """Its power counts to the diodes'."""
+        return "diodes"
+
+
 @dataclasses.dataclass(frozen=True)
-class Shockley(AbstractTwoTerminal):
+class Shockley(AbstractDiode):
     r"""A junction diode, anode first, as ngspice computes it.
 
     With $v_T = kT/q$ and the junction voltage $u = v - R_s i$:
@@ -92,30 +132,13 @@ class Shockley(AbstractTwoTerminal):
             )
 
     @property
-    def terminals(self) -> tuple[str, ...]:
-        """A positive current enters the anode."""
-        return ("anode", "cathode")
-
-    @property
-    def kind(self) -> str:
-        """Its power counts to the diodes'."""
-        return "diodes"
-
-    @property
     def emission_voltage(self) -> float | Array:
         """$N v_T$ [V]."""
         return self.emission_coefficient * THERMAL_VOLTAGE
 
     def _junction_law(self, u):
         """Return current [A] and conductance [S] of the junction without its series resistance."""
-        xp = u.__array_namespace__()
-        nvt, i_s = self.emission_voltage, self.saturation_current
-        forward = u >= -3.0 * nvt
-        exponential = xp.exp(xp.where(forward, u, 0.0) / nvt)
-        reverse_u = xp.where(forward, -3.0 * nvt, u)
-        cubed = (3.0 * nvt / (math.e * reverse_u)) ** 3
-        current = xp.where(forward, i_s * (exponential - 1.0), -i_s * (1.0 + cubed))
-        slope = xp.where(forward, i_s / nvt * exponential, 3.0 * i_s * cubed / reverse_u)
+        current, slope = junction_law(u, self.emission_voltage, self.saturation_current)
         return current + JUNCTION_CONDUCTANCE * u, slope + JUNCTION_CONDUCTANCE
 
     def junction_voltage(self, voltage):

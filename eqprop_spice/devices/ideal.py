@@ -4,8 +4,7 @@ import dataclasses
 import math
 from typing import TypeAlias
 
-from eqprop_spice.devices.base import AbstractTwoTerminal
-from eqprop_spice.devices.diode import Shockley
+from eqprop_spice.devices.diode import AbstractDiode, Shockley
 
 FORWARD_CONDUCTANCE = 1e10
 """Conductance of what stands for a conducting diode in SPICE [S]: it drops 1 nV at 10 A."""
@@ -17,7 +16,7 @@ and ngspice finds no operating point."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Ideal(AbstractTwoTerminal):
+class Ideal(AbstractDiode):
     """An ideal diode, anode first: no current below 0 V, no voltage above, whatever the current.
 
     Its law is a condition on its nodes, not a current that follows from its voltage: as a branch it
@@ -30,16 +29,6 @@ class Ideal(AbstractTwoTerminal):
     """
 
     forward_conductance: float = FORWARD_CONDUCTANCE
-
-    @property
-    def terminals(self) -> tuple[str, ...]:
-        """A positive current enters the anode."""
-        return ("anode", "cathode")
-
-    @property
-    def kind(self) -> str:
-        """Its power counts to the diodes'."""
-        return "diodes"
 
     @property
     def is_switch(self) -> bool:

@@ -16,31 +16,25 @@ References:
 """
 
 import dataclasses
-import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.constants import (
-    BOLTZMANN,
-    ELEMENTARY_CHARGE,
     JUNCTION_CONDUCTANCE,
     TEMPERATURE,
 )
-from eqprop_spice.devices.base import AbstractDevice, check_model_name
-from eqprop_spice.devices.diode import limited_junction
-from eqprop_spice.errors import ConfigError
-
-LARGEST_EXPONENT = 600.0
-"""Where exp is cut off: a gate that far in forward direction is no operating point."""
-
-KELVIN_AT_ZERO_CELSIUS = 273.15
+from eqprop_spice.devices.diode import junction_law, limited_junction
+from eqprop_spice.devices.transistor import (
+    KELVIN_AT_ZERO_CELSIUS,
+    LARGEST_EXPONENT,
+    AbstractTransistor,
+)
 
 ENERGY_GAP = 1.11
 """Of the gate's junctions [eV]."""
-
-POLARITIES = {"njf": 1.0, "pjf": -1.0}
 
 CARD = {
     "threshold": "vto",
@@ -56,7 +50,7 @@ CARD = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Jfet(AbstractDevice):
+class Jfet(AbstractTransistor):
     r"""A junction field-effect transistor: drain, gate, source.
 
     Its drain current depends on the gate, but hardly the gate current on the drain: it has no
@@ -80,6 +74,8 @@ class Jfet(AbstractDevice):
         nominal_temperature: TNOM [K].
     """
 
+    POLARITIES: ClassVar[Mapping[str, float]] = {"njf": 1.0, "pjf": -1.0}
+
     model: str
     channel: str = "njf"
     threshold: float | Array = -2.0
@@ -97,12 +93,7 @@ class Jfet(AbstractDevice):
 
     def __post_init__(self) -> None:
         """Refuse values that ngspice would take without a word, and names it would execute."""
-        check_model_name(self.model, "transistor model")
-        if self.channel not in POLARITIES:
-            raise ConfigError(
-                f"Transistor '{self.model}' has channel {self.channel!r}; it is one of "
-                f"{', '.join(POLARITIES)}."
-            )
+        self._check_model()
         for field in dataclasses.fields(self)[2:]:
             values = np.ravel(getattr(self, field.name))
             good, rule = np.isfinite(values), "finite"
@@ -110,11 +101,7 @@ class Jfet(AbstractDevice):
                 good, rule = good & (values >= 0.0), "finite and not negative"
             elif field.name != "threshold" and not field.name.endswith("drift"):
                 good, rule = good & (values > 0.0), "finite and positive"
-            if not good.all():
-                raise ConfigError(
-                    f"Transistor '{self.model}' has {field.name} {values[np.argmin(good)]}; it "
-                    f"must be {rule}."
-                )
+            self._require(field.name, good, f"be {rule}")
 
     @property
     def terminals(self) -> tuple[str, ...]:
@@ -125,21 +112,6 @@ class Jfet(AbstractDevice):
     def paths(self) -> tuple[tuple[int, int], ...]:
         """The channel, and both gate junctions."""
         return ((0, 2), (1, 0), (1, 2))
-
-    @property
-    def kind(self) -> str:
-        """Its power counts to the transistors'."""
-        return "transistors"
-
-    @property
-    def polarity(self) -> float:
-        """1 for an n-channel, -1 for a p-channel."""
-        return POLARITIES[self.channel]
-
-    @property
-    def thermal_voltage(self) -> float:
-        """kT/q at the device's temperature [V]."""
-        return BOLTZMANN * self.temperature / ELEMENTARY_CHARGE
 
     @property
     def _hot(self) -> tuple[Any, Any, Any]:
@@ -181,14 +153,9 @@ class Jfet(AbstractDevice):
 
     def _junction(self, v):
         """Return current [A] and conductance [S] of a gate junction, gmin included."""
-        xp = v.__array_namespace__()
-        vt, i_s = self.thermal_voltage, self._hot[2]
-        forward = v >= -3.0 * vt
-        exponential = xp.exp(xp.minimum(xp.where(forward, v, 0.0) / vt, LARGEST_EXPONENT))
-        reverse = xp.where(forward, -3.0 * vt, v)
-        cubed = (3.0 * vt / (math.e * reverse)) ** 3
-        current = xp.where(forward, i_s * (exponential - 1.0), -i_s * (1.0 + cubed))
-        slope = xp.where(forward, i_s / vt * exponential, 3.0 * i_s * cubed / reverse)
+        current, slope = junction_law(
+            v, self.thermal_voltage, self._hot[2], largest_exponent=LARGEST_EXPONENT
+        )
         return current + JUNCTION_CONDUCTANCE * v, slope + JUNCTION_CONDUCTANCE
 
     def _oriented(self, drain, gate):
@@ -230,16 +197,10 @@ class Jfet(AbstractDevice):
         across = p * limited_junction(p * (new[1] - new[0]), before, vt, i_s)
         return gate - across, gate
 
-    def at_temperature(self, kelvin):
-        """Return the transistor at a temperature [K]; its card says so."""
-        return dataclasses.replace(self, temperature=float(kelvin))
-
     def card(self, name, nodes):
         """Return the J card."""
-        celsius = float(self.temperature) - KELVIN_AT_ZERO_CELSIUS
-        hot = "" if self.temperature == TEMPERATURE else f" temp={celsius!r}"
         size = f"area={float(self.area)!r} m={float(self.multiplier)!r}"
-        return f"j{name} {' '.join(nodes)} {self.model} {size}{hot}"
+        return f"j{name} {' '.join(nodes)} {self.model} {size}{self._heat}"
 
     def model_card(self):
         """Return the .model card."""

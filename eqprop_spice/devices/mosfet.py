@@ -17,7 +17,8 @@ References:
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,16 +29,8 @@ from eqprop_spice.constants import (
     JUNCTION_CONDUCTANCE,
     TEMPERATURE,
 )
-from eqprop_spice.devices.base import AbstractDevice, check_model_name
 from eqprop_spice.devices.diode import limited_junction
-from eqprop_spice.errors import ConfigError
-
-LARGEST_EXPONENT = 600.0
-"""Where exp is cut off: a bulk junction that far in forward direction is no operating point."""
-
-KELVIN_AT_ZERO_CELSIUS = 273.15
-
-POLARITIES = {"nmos": 1.0, "pmos": -1.0}
+from eqprop_spice.devices.transistor import LARGEST_EXPONENT, AbstractTransistor
 
 
 def _energy_gap(kelvin: float) -> float:
@@ -54,7 +47,7 @@ def _built_in_shift(kelvin: float) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class Mosfet(AbstractDevice):
+class Mosfet(AbstractTransistor):
     r"""A MOS transistor of level 1: drain, gate, source, bulk.
 
     Its drain current depends on the gate, but no gate current on the drain: it has no co-content,
@@ -74,6 +67,8 @@ class Mosfet(AbstractDevice):
         temperature: The device's temperature [K]; all other values are those at 27 degC.
     """
 
+    POLARITIES: ClassVar[Mapping[str, float]] = {"nmos": 1.0, "pmos": -1.0}
+
     model: str
     channel: str = "nmos"
     threshold: float | Array = 0.0
@@ -88,12 +83,7 @@ class Mosfet(AbstractDevice):
 
     def __post_init__(self) -> None:
         """Refuse values that ngspice would take without a word, and names it would execute."""
-        check_model_name(self.model, "transistor model")
-        if self.channel not in POLARITIES:
-            raise ConfigError(
-                f"Transistor '{self.model}' has channel {self.channel!r}; it is one of "
-                f"{', '.join(POLARITIES)}."
-            )
+        self._check_model()
         positive = ("transconductance", "surface_potential", "bulk_current", "width", "length")
         not_negative = ("body_effect", "channel_modulation")
         for name in ("threshold", *positive, *not_negative, "temperature"):
@@ -103,16 +93,9 @@ class Mosfet(AbstractDevice):
                 good &= values > 0.0
             elif name in not_negative:
                 good &= values >= 0.0
-            if not good.all():
-                rule = (
-                    "finite"
-                    if name == "threshold"
-                    else "finite and " + ("not negative" if name in not_negative else "positive")
-                )
-                raise ConfigError(
-                    f"Transistor '{self.model}' has {name} {values[np.argmin(good)]}; it must be "
-                    f"{rule}."
-                )
+            bound = "not negative" if name in not_negative else "positive"
+            rule = "be finite" if name == "threshold" else f"be finite and {bound}"
+            self._require(name, good, rule)
 
     @property
     def terminals(self) -> tuple[str, ...]:
@@ -123,21 +106,6 @@ class Mosfet(AbstractDevice):
     def paths(self) -> tuple[tuple[int, int], ...]:
         """The channel, and both bulk junctions; no current enters the gate."""
         return ((0, 2), (0, 3), (2, 3))
-
-    @property
-    def kind(self) -> str:
-        """Its power counts to the transistors'."""
-        return "transistors"
-
-    @property
-    def polarity(self) -> float:
-        """1 for an n-channel, -1 for a p-channel."""
-        return POLARITIES[self.channel]
-
-    @property
-    def thermal_voltage(self) -> float:
-        """kT/q at the device's temperature [V]."""
-        return BOLTZMANN * self.temperature / ELEMENTARY_CHARGE
 
     @property
     def _hot(self) -> tuple[Any, Any, Any, Any]:
@@ -240,16 +208,10 @@ class Mosfet(AbstractDevice):
             -p * limited_junction(-p * source, -p * old[2], vt, i_s),
         )
 
-    def at_temperature(self, kelvin):
-        """Return the transistor at a temperature [K]; its card says so."""
-        return dataclasses.replace(self, temperature=float(kelvin))
-
     def card(self, name, nodes):
         """Return the M card."""
         size = f"w={float(self.width)!r} l={float(self.length)!r}"
-        celsius = float(self.temperature) - KELVIN_AT_ZERO_CELSIUS
-        hot = "" if self.temperature == TEMPERATURE else f" temp={celsius!r}"
-        return f"m{name} {' '.join(nodes)} {self.model} {size}{hot}"
+        return f"m{name} {' '.join(nodes)} {self.model} {size}{self._heat}"
 
     def model_card(self):
         """Return the .model card."""

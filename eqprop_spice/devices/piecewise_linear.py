@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.devices.base import AbstractTwoTerminal
+from eqprop_spice.devices.diode import AbstractDiode
 from eqprop_spice.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
-class PiecewiseLinear(AbstractTwoTerminal):
+class PiecewiseLinear(AbstractDiode):
     r"""A diode whose law is two straight lines that meet at a threshold, anode first.
 
     $i = g_{off} v + (g_{on} - g_{off}) \max(v - V_T, 0)$.
@@ -38,16 +38,6 @@ class PiecewiseLinear(AbstractTwoTerminal):
                 f"{on.flat[where]} S and threshold {threshold.flat[where]} V; they must be finite, "
                 "and the conductances positive and in ascending order."
             )
-
-    @property
-    def terminals(self) -> tuple[str, ...]:
-        """A positive current enters the anode."""
-        return ("anode", "cathode")
-
-    @property
-    def kind(self) -> str:
-        """Its power counts to the diodes'."""
-        return "diodes"
 
     @property
     def _step(self) -> float | Array:
