@@ -9,7 +9,7 @@ its own. A current counts as equal if it is within 1e-9 of ngspice's, or within 
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,10 +32,10 @@ Drawn = tuple[AbstractDevice, list[float]]
 """A device, and the voltages of its terminals [V]."""
 
 
-def mosfet(rng: np.random.Generator, name: str, channel: str) -> Drawn:
-    """Return a transistor of level 1 in any region; half of the bulks conduct a little."""
+def mosfet(rng: np.random.Generator, name: str, channel: str, kelvin: float) -> Mosfet:
+    """Return a transistor of level 1 with every parameter drawn, some of them zero."""
     sign = 1.0 if channel == "nmos" else -1.0
-    device = Mosfet(
+    return Mosfet(
         name,
         channel,
         threshold=sign * rng.uniform(0.3, 1.2),
@@ -46,21 +46,26 @@ def mosfet(rng: np.random.Generator, name: str, channel: str) -> Drawn:
         bulk_current=10.0 ** rng.uniform(-16, -12),
         width=rng.uniform(1e-6, 2e-4),
         length=rng.uniform(1e-6, 1e-5),
-        temperature=rng.uniform(COLDEST, HOTTEST),
+        temperature=kelvin,
     )
+
+
+def mosfet_bias(rng: np.random.Generator, channel: str, *, conducting: bool) -> list[float]:
+    """Return voltages of any region [V]; whether the bulk conducts a little."""
+    sign = 1.0 if channel == "nmos" else -1.0
     drain, gate, source = rng.uniform(-3.0, 3.0, 3)
     lowest = sign * min(sign * drain, sign * source)
-    bulk = lowest + sign * rng.choice([rng.uniform(0.0, 0.4), -rng.uniform(0.0, 3.0)])
-    return device, [float(v) for v in (drain, gate, source, bulk)]
+    forward = rng.uniform(0.0, 0.4) if conducting else -rng.uniform(0.0, 3.0)
+    return [float(v) for v in (drain, gate, source, lowest + sign * forward)]
 
 
-def bipolar(rng: np.random.Generator, name: str, channel: str) -> Drawn:
-    """Return a Gummel-Poon transistor as published models have them, in any region."""
+def bipolar(rng: np.random.Generator, name: str, channel: str, kelvin: float) -> Bipolar:
+    """Return a Gummel-Poon transistor as published models have them."""
 
     def some(low: float, high: float, without: float) -> float:
         return 10.0 ** rng.uniform(low, high) if rng.random() < 0.6 else without
 
-    device = Bipolar(
+    return Bipolar(
         name,
         channel,
         saturation_current=10.0 ** rng.uniform(-17, -13),
@@ -81,19 +86,23 @@ def bipolar(rng: np.random.Generator, name: str, channel: str) -> Drawn:
         gain_exponent=rng.choice([0.0, 1.5]),
         area=rng.choice([1.0, 0.7, 3.0]),
         multiplier=rng.choice([1.0, 2.5]),
-        temperature=rng.uniform(COLDEST, HOTTEST),
+        temperature=kelvin,
         nominal_temperature=rng.choice([TEMPERATURE, 298.15]),
     )
+
+
+def bipolar_bias(rng: np.random.Generator, channel: str) -> list[float]:
+    """Return voltages of any region that a circuit leaves a transistor in [V]."""
     sign = 1.0 if channel == "npn" else -1.0
     emitter = rng.uniform(-1, 1)
     base = emitter + sign * rng.uniform(-1, 0.75)
     collector = base - sign * rng.uniform(-4, 0.7)
-    return device, [float(v) for v in (collector, base, emitter, rng.uniform(-2, 2))]
+    return [float(v) for v in (collector, base, emitter, rng.uniform(-2, 2))]
 
 
-def jfet(rng: np.random.Generator, name: str, channel: str) -> Drawn:
-    """Return a junction field-effect transistor in any region."""
-    device = Jfet(
+def jfet(rng: np.random.Generator, name: str, channel: str, kelvin: float) -> Jfet:
+    """Return a junction field-effect transistor."""
+    return Jfet(
         name,
         channel,
         threshold=-rng.uniform(0.5, 4.0),
@@ -106,23 +115,32 @@ def jfet(rng: np.random.Generator, name: str, channel: str) -> Drawn:
         transconductance_drift=rng.choice([0.0, rng.uniform(-1.0, 0.5)]),
         area=rng.choice([1.0, 0.7, 3.0]),
         multiplier=rng.choice([1.0, 2.5]),
-        temperature=rng.uniform(COLDEST, HOTTEST),
+        temperature=kelvin,
         nominal_temperature=rng.choice([TEMPERATURE, 298.15]),
     )
+
+
+def jfet_bias(rng: np.random.Generator, channel: str) -> list[float]:
+    """Return voltages of any region [V]."""
     sign = 1.0 if channel == "njf" else -1.0
     drain, source = rng.uniform(-4.0, 4.0, 2)
     gate = sign * min(sign * drain, sign * source) + sign * rng.uniform(-5.0, 0.5)
-    return device, [float(v) for v in (drain, gate, source)]
+    return [float(v) for v in (drain, gate, source)]
 
 
-KINDS: dict[str, Callable[[np.random.Generator, str, str], Drawn]] = {
-    "nmos": mosfet,
-    "pmos": mosfet,
-    "npn": bipolar,
-    "pnp": bipolar,
-    "njf": jfet,
-    "pjf": jfet,
-}
+def drawn_at(rng: np.random.Generator, kind: str, name: str) -> Drawn:
+    """Return a random transistor of a kind at a random temperature, and its bias."""
+    kelvin = rng.uniform(COLDEST, HOTTEST)
+    if kind in Mosfet.POLARITIES:
+        bias = mosfet_bias(rng, kind, conducting=rng.random() < 0.5)
+        return mosfet(rng, name, kind, kelvin), bias
+    if kind in Bipolar.POLARITIES:
+        return bipolar(rng, name, kind, kelvin), bipolar_bias(rng, kind)
+    return jfet(rng, name, kind, kelvin), jfet_bias(rng, kind)
+
+
+KINDS = (*Mosfet.POLARITIES, *Bipolar.POLARITIES, *Jfet.POLARITIES)
+"""SPICE's names of the kinds of transistors."""
 
 
 def ngspice_currents(drawn: Sequence[Drawn]) -> np.ndarray:
@@ -161,8 +179,8 @@ class Agreement:
 
 def compare(kind: str, count: int, seed: int = 0) -> Agreement:
     """Return how random devices of a kind compare with ngspice."""
-    rng = np.random.default_rng([seed, list(KINDS).index(kind)])
-    drawn = [KINDS[kind](rng, f"m{k}", kind) for k in range(count)]
+    rng = np.random.default_rng([seed, KINDS.index(kind)])
+    drawn = [drawn_at(rng, kind, f"m{k}") for k in range(count)]
     ours = []
     for device, point in drawn:
         into = device.currents(*(np.array(point[:-1]) - point[-1]))

@@ -6,6 +6,9 @@ BOLTZMANN = 1.38064852e-23
 ELEMENTARY_CHARGE = 1.6021766208e-19
 """Elementary charge [C] (CODATA 2014, as in ngspice)."""
 
+ZERO_CELSIUS = 273.15
+"""0 degC [K]."""
+
 TEMPERATURE = 300.15
 """Default circuit temperature [K]: 27 degC, the default of SPICE."""
 

@@ -32,10 +32,10 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.constants import (
     JUNCTION_CONDUCTANCE,
     TEMPERATURE,
+    ZERO_CELSIUS,
 )
 from eqprop_spice.devices.diode import junction_law, limited_junction
 from eqprop_spice.devices.transistor import (
-    KELVIN_AT_ZERO_CELSIUS,
     LARGEST_EXPONENT,
     AbstractTransistor,
 )
@@ -236,5 +236,5 @@ class Bipolar(AbstractTransistor):
         """Return the .model card."""
         values = {name: float(getattr(self, field)) for field, name in CARD.items()}
         written = " ".join(f"{k}={v!r}" for k, v in values.items() if math.isfinite(v))
-        nominal = float(self.nominal_temperature) - KELVIN_AT_ZERO_CELSIUS
+        nominal = float(self.nominal_temperature) - ZERO_CELSIUS
         return f".model {self.model} {self.channel}({written} tnom={nominal!r})"

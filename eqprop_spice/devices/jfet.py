@@ -25,10 +25,10 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.constants import (
     JUNCTION_CONDUCTANCE,
     TEMPERATURE,
+    ZERO_CELSIUS,
 )
 from eqprop_spice.devices.diode import junction_law, limited_junction
 from eqprop_spice.devices.transistor import (
-    KELVIN_AT_ZERO_CELSIUS,
     LARGEST_EXPONENT,
     AbstractTransistor,
 )
@@ -206,5 +206,5 @@ class Jfet(AbstractTransistor):
         """Return the .model card."""
         values = {name: float(getattr(self, field)) for field, name in CARD.items()}
         written = " ".join(f"{name}={value!r}" for name, value in values.items())
-        nominal = float(self.nominal_temperature) - KELVIN_AT_ZERO_CELSIUS
+        nominal = float(self.nominal_temperature) - ZERO_CELSIUS
         return f".model {self.model} {self.channel}({written} tnom={nominal!r})"

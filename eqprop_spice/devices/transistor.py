@@ -6,14 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eqprop_spice.constants import BOLTZMANN, ELEMENTARY_CHARGE, TEMPERATURE
+from eqprop_spice.constants import BOLTZMANN, ELEMENTARY_CHARGE, TEMPERATURE, ZERO_CELSIUS
 from eqprop_spice.devices.base import AbstractDevice, check_model_name
 from eqprop_spice.errors import ConfigError
 
 LARGEST_EXPONENT = 600.0
 """Where exp is cut off: a junction that far in forward direction is no operating point."""
-
-KELVIN_AT_ZERO_CELSIUS = 273.15
 
 
 class AbstractTransistor(AbstractDevice):
@@ -67,7 +65,7 @@ class AbstractTransistor(AbstractDevice):
         """What a card says of the temperature, if it is not the usual one."""
         if self.temperature == TEMPERATURE:
             return ""
-        return f" temp={float(self.temperature) - KELVIN_AT_ZERO_CELSIUS!r}"
+        return f" temp={float(self.temperature) - ZERO_CELSIUS!r}"
 
     def at_temperature(self, kelvin):
         """Return the transistor at a temperature [K]; its card says so."""

@@ -80,4 +80,4 @@ def test_values_that_are_no_transistor_are_refused(field, value):
         Jfet("m", **{field: value})
     with pytest.raises(ConfigError, match="njf, pjf"):
         Jfet("m", "npn")
-    assert isinstance(jfet(np.random.default_rng(0), "m", "pjf")[0], Jfet)
+    assert isinstance(jfet(np.random.default_rng(0), "m", "pjf", 300.0), Jfet)

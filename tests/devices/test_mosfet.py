@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.transistor_devices import mosfet, mosfet_bias, ngspice_currents
 from eqprop_spice.circuits.builder import CircuitBuilder
 from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.circuits.layouts import GROUND
@@ -53,78 +54,35 @@ FIELDS = (
 )
 
 
-def random_device(rng: np.random.Generator, channel: str, kelvin: float) -> Mosfet:
-    """Return a transistor with every parameter drawn, some of them zero."""
-    sign = 1.0 if channel == "nmos" else -1.0
-    return Mosfet(
-        "m",
-        channel,
-        threshold=sign * rng.uniform(0.3, 1.2),
-        transconductance=10.0 ** rng.uniform(-5, -3),
-        body_effect=rng.choice([0.0, rng.uniform(0.0, 0.8)]),
-        surface_potential=rng.uniform(0.5, 0.8),
-        channel_modulation=rng.choice([0.0, rng.uniform(0.0, 0.1)]),
-        bulk_current=10.0 ** rng.uniform(-16, -12),
-        width=rng.uniform(1e-6, 2e-4),
-        length=rng.uniform(1e-6, 1e-5),
-        temperature=kelvin,
-    )
-
-
-def random_bias(rng: np.random.Generator, channel: str, number: int) -> np.ndarray:
-    """Return voltages of drain, gate, source, bulk [V]; every second bulk may conduct a little."""
-    sign = 1.0 if channel == "nmos" else -1.0
-    ends = rng.uniform(-3.0, 3.0, 3)
-    lowest = sign * min(sign * ends[0], sign * ends[2])
-    forward = rng.uniform(0.0, 0.4) if number % 2 else -rng.uniform(0.0, 3.0)
-    return np.append(ends, lowest + sign * forward)
-
-
 @pytest.mark.ngspice
 @pytest.mark.parametrize("kelvin", [233.15, 300.15, 358.15])
 @pytest.mark.parametrize("channel", ["nmos", "pmos"])
-def test_currents_are_those_of_ngspice(channel: str, kelvin: float, tmp_path) -> None:
+def test_currents_are_those_of_ngspice(channel: str, kelvin: float) -> None:
     rng = np.random.default_rng(int(kelvin))
-    lines, prints, expected = [], [], []
+    drawn, expected = [], []
     for k in range(NUM_DEVICES):
-        device = random_device(rng, channel, kelvin)
-        bias = random_bias(rng, channel, k)
-        model = str(device.model_card()).replace(".model m ", f".model m{k} ")
-        card = device.card(str(k), [f"{t}{k}" for t in "dgsb"])
-        lines += [model, card.replace(" m w=", f" m{k} w=")]
-        lines += [f"v{t}{k} {t}{k} 0 {float(v)!r}" for t, v in zip("dgsb", bias, strict=True)]
-        prints += [f"print i(v{t}{k})" for t in "dgsb"]
-        into = device.currents(*(bias[:3] - bias[3]))
-        expected += [*map(float, into), -float(sum(into))]
-    text = [
-        "* transistors",
-        ".options reltol=1e-10 vntol=1e-13 abstol=1e-16 gmin=1e-12",
-        *lines,
-        ".control",
-        "set numdgt=16",
-        "op",
-        *prints,
-        "quit 0",
-        ".endc",
-        ".end",
-    ]
-    printed = run_ngspice("\n".join(text) + "\n", tmp_path)
-    found = -np.array([printed[f"i(v{t}{k})"] for k in range(NUM_DEVICES) for t in "dgsb"])
+        device = mosfet(rng, f"m{k}", channel, kelvin)
+        bias = mosfet_bias(rng, channel, conducting=k % 2 == 1)
+        drawn.append((device, bias))
+        into = device.currents(*(np.array(bias[:3]) - bias[3]))
+        expected.append([*map(float, into), -float(sum(into))])
+    found = ngspice_currents(drawn)
     np.testing.assert_allclose(expected, found, rtol=RELATIVE, atol=ABSOLUTE)
-    carrying = np.abs(found.reshape(-1, 4)[:, 0]) > 1e-8
+    carrying = np.abs(found[:, 0]) > 1e-8
     assert 0.3 < carrying.mean() < 1.0
 
 
 @pytest.mark.parametrize("channel", ["nmos", "pmos"])
 def test_slopes_are_the_derivatives_of_the_currents(channel: str) -> None:
     rng = np.random.default_rng(1)
-    devices = [random_device(rng, channel, 320.0) for _ in range(NUM_DEVICES)]
+    devices = [mosfet(rng, "m", channel, 320.0) for _ in range(NUM_DEVICES)]
     # One device with a number per instance in its fields, as a group makes them.
     law = dataclasses.replace(
         devices[0],
         **{name: np.array([getattr(d, name) for d in devices]) for name in FIELDS},
     )
-    bias = np.array([random_bias(rng, channel, k) for k in range(NUM_DEVICES)])
+    numbers = range(NUM_DEVICES)
+    bias = np.array([mosfet_bias(rng, channel, conducting=k % 2 == 1) for k in numbers])
     drops = tuple((bias[:, :3] - bias[:, 3:]).T)
     alone = [d.currents(*row) for d, row in zip(devices, np.array(drops).T, strict=True)]
     np.testing.assert_allclose(np.array(alone).T, law.currents(*drops), rtol=1e-12, atol=LEAKAGE)

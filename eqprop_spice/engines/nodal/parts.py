@@ -14,6 +14,7 @@ from eqprop_spice.constants import (
     JUNCTION_CONDUCTANCE,
     TEMPERATURE,
     THERMAL_VOLTAGE,
+    ZERO_CELSIUS,
 )
 from eqprop_spice.devices import bjt, jfet
 from eqprop_spice.devices.base import AbstractDevice
@@ -23,9 +24,6 @@ from eqprop_spice.devices.jfet import Jfet
 from eqprop_spice.devices.mosfet import Mosfet
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.spice.deck import Deck, Element
-
-ZERO_CELSIUS = 273.15
-"""In kelvin."""
 
 DYNAMIC = {
     "d": frozenset(

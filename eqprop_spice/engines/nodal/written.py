@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from eqprop_spice.constants import BOLTZMANN, ELEMENTARY_CHARGE, TEMPERATURE
+from eqprop_spice.constants import BOLTZMANN, ELEMENTARY_CHARGE, TEMPERATURE, ZERO_CELSIUS
 from eqprop_spice.devices import bjt, jfet
 from eqprop_spice.devices.base import AbstractDevice
 from eqprop_spice.devices.bjt import Bipolar
@@ -12,7 +12,6 @@ from eqprop_spice.devices.diode import ENERGY_GAP, SATURATION_EXPONENT, Shockley
 from eqprop_spice.devices.jfet import Jfet
 from eqprop_spice.devices.mosfet import Mosfet
 from eqprop_spice.engines.nodal.circuit import NodalCircuit
-from eqprop_spice.engines.nodal.parts import ZERO_CELSIUS
 from eqprop_spice.spice.deck import Deck, Element, Model, frozen
 from eqprop_spice.spice.scopes import Names
 
