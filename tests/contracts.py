@@ -5,7 +5,7 @@ differences, and what theory says of any system with an energy, are the referenc
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -16,6 +16,10 @@ from eqprop_spice.circuits.circuit import Circuit
 from eqprop_spice.costs.squared_error import SquaredError
 from eqprop_spice.devices.base import AbstractDevice, AbstractTwoTerminal
 from eqprop_spice.engines.base import AbstractEngine
+from eqprop_spice.engines.native import Native
+from eqprop_spice.engines.ngspice.engine import NgSpice
+from eqprop_spice.layers.base import AbstractLayer, layered_circuit
+from eqprop_spice.layers.dense import Dense
 from eqprop_spice.phases import Force, Free, Hold, Spring
 from eqprop_spice.rules.adjoint import Adjoint
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
@@ -231,3 +235,32 @@ def check_states(device: AbstractDevice, drops: tuple[np.ndarray, ...], step: fl
     check_derivatives(
         lambda *point: at(point).currents(*drops), here.state_slopes(*drops), states, step
     )
+
+
+ENGINES_AGREE = 1e-9
+"""Volts between engines that both solve to rounding."""
+
+
+def check_between_layers(
+    hidden: Sequence[AbstractLayer], *, num_samples: int, amplitude: float
+) -> None:
+    """Check that the native engine and ngspice solve a circuit with these layers twice in it.
+
+    Args:
+        hidden: What stands behind each of two dense layers.
+        num_samples: Samples, each in the free and in a nudged phase.
+        amplitude: Largest voltage of the inputs [V].
+    """
+    circuit = layered_circuit(
+        [Dense(5, (1.0,)), *hidden, Dense(4), *hidden, Dense(4)], num_inputs=2, num_outputs=2
+    )
+    rng = np.random.default_rng(1)
+    shapes = circuit.parameter_shapes()
+    params = {name: rng.uniform(1e-4, 1e-2, shape) for name, shape in shapes.items()}
+    inputs = rng.uniform(-amplitude, amplitude, (num_samples, 2))
+    phases = [Free(), Spring(1e-3, rng.normal(size=(num_samples, 2)))]
+    ours = Native().settle(circuit, params, inputs, phases)
+    theirs = NgSpice().settle(circuit, params, inputs, phases)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.converged.all() and other.converged.all()
+        np.testing.assert_allclose(one.voltages, other.voltages, rtol=0.0, atol=ENGINES_AGREE)

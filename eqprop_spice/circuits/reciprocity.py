@@ -200,7 +200,11 @@ def edges_of(
     worst = skew.argmax(axis=0)
     rows = np.arange(len(worst))
     found = zip(names, ratio[worst, rows].tolist(), size[worst, rows].tolist(), strict=True)
-    edges = [Edge(name, asymmetric, conductance) for name, asymmetric, conductance in found]
+    return worst_first(Edge(*of_edge) for of_edge in found)
+
+
+def worst_first(edges: Iterable[Edge]) -> list[Edge]:
+    """Return edges in the order of what counts in a circuit."""
     return sorted(edges, key=lambda edge: -edge.asymmetry * edge.conductance)
 
 
@@ -220,4 +224,4 @@ def asymmetric_edges(
         names = [f"{group.name}_{suffix}" for suffix in group.layout.instance_names()]
         slopes = np.array(group.terminal_slopes(params, voltages))
         edges += edges_of(names, slopes, nodes, circuit.is_fixed[nodes])
-    return sorted(edges, key=lambda edge: -edge.asymmetry * edge.conductance)
+    return worst_first(edges)

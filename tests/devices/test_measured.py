@@ -5,19 +5,12 @@ import pytest
 from scipy.interpolate import PchipInterpolator
 
 from eqprop_spice.devices.measured import Curve, Measured, read_points
-from eqprop_spice.engines.native import Native
-from eqprop_spice.engines.ngspice.engine import NgSpice
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
-from eqprop_spice.layers.base import layered_circuit
-from eqprop_spice.layers.dense import Dense
 from eqprop_spice.layers.diodes import AntiparallelDiodes
-from eqprop_spice.phases import Free, Spring
 from eqprop_spice.results.run import Run, train
+from tests.contracts import check_between_layers
 from tests.references import KIRAZ
-
-AGREEMENT = 1e-9
-"""Volts between engines that both solve to rounding."""
 
 ROUNDING = 1e-13
 
@@ -59,19 +52,7 @@ def test_beyond_the_points_it_goes_on_straight():
     "law", [DIODE, sampled(lambda v: 1e-3 * np.sinh(6 * v), np.linspace(-1, 1, 200))]
 )
 def test_networks_have_the_voltages_of_ngspice(law):
-    hidden = AntiparallelDiodes(law, 0.1)
-    circuit = layered_circuit(
-        [Dense(5, (1.0,)), hidden, Dense(4), hidden, Dense(4)], num_inputs=2, num_outputs=2
-    )
-    rng = np.random.default_rng(1)
-    shapes = circuit.parameter_shapes()
-    params = {name: rng.uniform(1e-4, 1e-2, shape) for name, shape in shapes.items()}
-    inputs, phases = rng.uniform(-3, 3, (6, 2)), [Free(), Spring(1e-3, rng.normal(size=(6, 2)))]
-    ours = Native().settle(circuit, params, inputs, phases)
-    theirs = NgSpice().settle(circuit, params, inputs, phases)
-    for one, other in zip(ours, theirs, strict=True):
-        assert one.converged.all() and other.converged.all()
-        np.testing.assert_allclose(one.voltages, other.voltages, rtol=0.0, atol=AGREEMENT)
+    check_between_layers([AntiparallelDiodes(law, 0.1)], num_samples=6, amplitude=3.0)
 
 
 @pytest.mark.parametrize(

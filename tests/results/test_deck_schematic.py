@@ -50,26 +50,12 @@ def test_of_large_netlists_the_first_and_the_last_are_placed(stages, width):
     assert plan.dots and "s0_0" in plan.places
 
 
-def counted(monkeypatch, elements) -> list:
-    """Note every resistor that is drawn."""
-    seen = []
-
-    class Counted(elements.Resistor):
-        def __init__(self, **more):
-            super().__init__(**more)
-            seen.append(more["lw"])
-
-    monkeypatch.setattr(elements, "Resistor", Counted)
-    return seen
-
-
 @pytest.mark.parametrize("name", ["xor", "nand", "controlled", "differential_pair", "grid"])
-def test_every_resistor_is_drawn_once(name, monkeypatch):
-    seen = counted(monkeypatch, pytest.importorskip("schemdraw.elements"))
+def test_every_resistor_is_drawn_once(name, line_widths):
     deck = read(NETLISTS / f"{name}.cir")
     picture = deck_schematic(deck)
     assert b"<svg" in picture[:200]
-    assert len(seen) == sum(e.kind == "R" for e in deck.elements)
+    assert len(line_widths) == sum(e.kind == "R" for e in deck.elements)
 
 
 EXPERIMENT = f"""
@@ -97,12 +83,11 @@ epochs = 1
 """
 
 
-def test_conductances_that_learn_are_line_widths(monkeypatch):
-    seen = counted(monkeypatch, pytest.importorskip("schemdraw.elements"))
+def test_conductances_that_learn_are_line_widths(line_widths):
     experiment = Experiment.parse(EXPERIMENT)
     drawn(experiment, experiment.initial_params())
-    assert len(seen) == 16 and seen.count(1.0) == 12
-    assert len({width for width in seen if width != 1.0}) == 4
+    assert len(line_widths) == 16 and line_widths.count(1.0) == 12
+    assert len({width for width in line_widths if width != 1.0}) == 4
 
 
 def test_a_system_without_a_circuit_says_so():

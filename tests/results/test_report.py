@@ -117,18 +117,10 @@ def test_a_browser_shows_a_sweep_without_complaint(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "resistors"), [("xor", 3 * 3 + 3 * 2), ("digits", 3 * 3 * 2)])
-def test_a_schematic_draws_the_first_devices_and_the_last(name, resistors, monkeypatch):
-    elements = pytest.importorskip("schemdraw.elements")
-    seen = []
-
-    class Counted(elements.Resistor):
-        def __init__(self, **more):
-            super().__init__(**more)
-            seen.append(more["lw"])
-
-    monkeypatch.setattr(elements, "Resistor", Counted)
+def test_a_schematic_draws_the_first_devices_and_the_last(name, resistors, line_widths):
     experiment = Experiment.load(f"experiments/{name}.toml")
     drawn = schematic(experiment.circuit, experiment.initial_params(), title=name)
     assert drawn.startswith(b"<?xml") or b"<svg" in drawn[:200]
-    assert len(seen) == resistors
-    assert min(seen) >= 0.4 and max(seen) <= 3.0 and len(set(seen)) > 3
+    assert len(line_widths) == resistors
+    assert min(line_widths) >= 0.4 and max(line_widths) <= 3.0
+    assert len(set(line_widths)) > 3
