@@ -228,17 +228,7 @@ class ConvolutionEdge(AbstractEdge):
         """Return every value at its switch, or in equal parts in its window."""
         if self.pooling == "none":
             return target
-        p = self.window
-        # Axes: sample, row, row in the window, column, column in the window, channel.
-        value = target[:, :, None, :, None, :]
-        if self.pooling == "average":
-            batch, rows, columns, channels = target.shape
-            windows = jnp.broadcast_to(value / p**2, (batch, rows, p, columns, p, channels))
-        else:
-            places = np.arange(p**2, dtype=np.int8).reshape(1, 1, p, 1, p, 1)
-            windows = jnp.where(switches[:, :, None, :, None, :] == places, value, 0)
-        batch, rows, _, columns, _, channels = windows.shape
-        whole = windows.reshape(batch, rows * p, columns * p, channels)
+        whole = interleaved(self._windows(target, switches))
         rim = [(0, n - m) for n, m in zip(self.product_shape, whole.shape[1:], strict=True)]
         return jnp.pad(whole, [(0, 0), *rim])
 
@@ -261,21 +251,26 @@ class ConvolutionEdge(AbstractEdge):
             return super().forward(prepared, source)
         windows = winograd.product(prepared, source)
         if self.pooling == "none":
-            return winograd.joined(windows), ()
+            return interleaved(windows), ()
         return self._chosen([part for row in windows for part in row])
 
     def backward(self, prepared, target, switches):
         """Return the pull of a target that is spread."""
         if not self.tiled:
             return super().backward(prepared, target, switches)
-        places = [[0, 1], [2, 3]]
         if self.pooling == "none":
             windows = [[target[:, i::2, j::2] for j in range(2)] for i in range(2)]
-        elif self.pooling == "average":
-            windows = [[target / 4 for _ in row] for row in places]
         else:
-            windows = [[jnp.where(switches == place, target, 0) for place in row] for row in places]
+            windows = self._windows(target, switches)
         return winograd.pull(prepared, windows)
+
+    def _windows(self, target, switches) -> winograd.Grid:
+        """Return what the pool's transpose puts at each place of its windows."""
+        p = self.window
+        if self.pooling == "average":
+            return [[target / p**2] * p] * p
+        places = np.arange(p**2, dtype=np.int8).reshape(p, p)
+        return [[jnp.where(switches == place, target, 0) for place in row] for row in places]
 
     def _chosen(self, parts):
         """Return what the pool makes of windows, place by place, and where it comes from."""
@@ -287,3 +282,10 @@ class ConvolutionEdge(AbstractEdge):
             value = jnp.where(larger, part, value)
             switches = jnp.where(larger, np.int8(place), switches)
         return value, switches
+
+
+def interleaved(grid: winograd.Grid) -> Array:
+    """Return images of one pixel of every window as the whole images."""
+    whole = jnp.stack([jnp.stack(row, axis=3) for row in grid], axis=2)
+    batch, height, rows, width, columns, channels = whole.shape
+    return whole.reshape(batch, rows * height, columns * width, channels)

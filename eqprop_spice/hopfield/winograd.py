@@ -69,14 +69,6 @@ def pull(weight: Float[Array, "16 input output"], result: Grid) -> Array:
     return _laid(_laid(rows, 1) for rows in zip(*tiles, strict=True))
 
 
-def joined(grid: Grid) -> Array:
-    """Return 2 x 2 images of half the size as one."""
-    rows = [jnp.stack(parts, axis=3) for parts in grid]
-    whole = jnp.stack(rows, axis=2)
-    batch, height, _, width, _, channels = whole.shape
-    return whole.reshape(batch, 2 * height, 2 * width, channels)
-
-
 def _products(tiles: Grid, weight: Array, axis: int) -> Grid:
     """Return tiles after the products over channels, which stand at an axis of the weight."""
     flat = jnp.stack([tile for row in tiles for tile in row])
