@@ -18,7 +18,7 @@ from eqprop_spice.results.placement import (
     has_place,
     placement,
 )
-from eqprop_spice.results.schematic import HINT, THICK, THIN, schematic
+from eqprop_spice.results.schematic import THICK, THIN, schematic, tools
 from eqprop_spice.spice.deck import Deck, Element
 from eqprop_spice.substrates.netlist import Netlist
 
@@ -103,11 +103,7 @@ def deck_schematic(
     Raises:
         ConfigError: If schemdraw is not installed, or the netlist has no such output.
     """
-    try:
-        import schemdraw
-        import schemdraw.elements as elements
-    except ImportError:
-        raise ConfigError(HINT) from None
+    schemdraw, elements = tools(form)
     known = dict(deck.nodes) | {GROUND: GROUND}
     for node in outputs:
         if node not in known:
@@ -117,7 +113,6 @@ def deck_schematic(
         if name not in originals:
             raise ConfigError(f"The netlist has no element '{name}'.")
     plan = placement(deck, inputs=inputs, outputs=[known[node] for node in outputs])
-    schemdraw.use("svg" if form == "svg" else "matplotlib")
     with schemdraw.Drawing(show=False) as drawing:
         drawing.config(fontsize=9, unit=STUB)
         _Drawn(drawing, elements, deck, plan, _widths(deck, trained)).all(title)

@@ -30,6 +30,21 @@ THIN, THICK = 0.4, 3.0
 HINT = "A schematic needs schemdraw. Install it: pip install 'eqprop_spice[schematic]'"
 
 
+def tools(form: Literal["svg", "png"]) -> tuple[Any, Any]:
+    """Return schemdraw, set to draw in a file's format, and its elements.
+
+    Raises:
+        ConfigError: If schemdraw is not installed.
+    """
+    try:
+        import schemdraw
+        import schemdraw.elements as elements
+    except ImportError:
+        raise ConfigError(HINT) from None
+    schemdraw.use("svg" if form == "svg" else "matplotlib")
+    return schemdraw, elements
+
+
 def schematic(
     circuit: Circuit,
     params: Mapping[str, Array] | None = None,
@@ -48,12 +63,7 @@ def schematic(
     Raises:
         ConfigError: If schemdraw is not installed.
     """
-    try:
-        import schemdraw
-        import schemdraw.elements as elements
-    except ImportError:
-        raise ConfigError(HINT) from None
-    schemdraw.use("svg" if form == "svg" else "matplotlib")
+    schemdraw, elements = tools(form)
     with schemdraw.Drawing(show=False) as drawing:
         drawing.config(fontsize=10, unit=2.0)
         _Drawn(drawing, elements, circuit, params).all(title)
