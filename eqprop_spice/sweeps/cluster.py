@@ -40,6 +40,17 @@ class CellPlugin(distributed.WorkerPlugin):
         return {}
 
 
+class _Client(distributed.Client):
+    """A client that ends with its connection; whoever wants to go on makes a new one.
+
+    dask's own reconnects beside what closes the client, and where its attempt fails in a way that
+    it does not expect (a TLS connection that ends while it begins), closing waits for minutes.
+    """
+
+    async def _reconnect(self) -> None:
+        await self._close()
+
+
 def compute_request(request: Request) -> bytes:
     """Compute cells on a worker; see `Supervisor.compute`."""
     plugin = distributed.get_worker().plugins[PLUGIN]
@@ -62,9 +73,7 @@ class ClusterPool(AbstractPool):
         with contextlib.ExitStack() as surroundings:
             surroundings.enter_context(_without_dask_logs())
             try:
-                client = distributed.Client(
-                    scheduler, timeout=CONNECT_SECONDS, direct_to_workers=False
-                )
+                client = _Client(scheduler, timeout=CONNECT_SECONDS, direct_to_workers=False)
             except (OSError, ValueError, RuntimeError, TypeError) as error:
                 raise ConfigError(
                     f"There is no dask scheduler at {scheduler} ({error}). Start one with `dask "
@@ -78,7 +87,8 @@ class ClusterPool(AbstractPool):
     @property
     def num_threads(self) -> int:
         """How many requests the workers compute at the same time."""
-        threads: Any = self._client.nthreads()
+        with self._answering():
+            threads: Any = self._client.nthreads()
         return max(sum(threads.values()), 1)
 
     @property
@@ -103,8 +113,20 @@ class ClusterPool(AbstractPool):
             else:
                 answer.set_result(from_bytes(future.result()))
 
-        self._client.submit(compute_request, request, pure=False).add_done_callback(pass_on)
+        with self._answering():
+            future = self._client.submit(compute_request, request, pure=False)
+            future.add_done_callback(pass_on)
         return answer
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Call a pool lost whose scheduler does not answer; dask says it in many ways."""
+        try:
+            yield
+        except Exception as error:
+            if self.is_lost or isinstance(error, OSError):
+                raise PoolLost from error
+            raise
 
     def __exit__(self, *error: Any) -> None:
         """Forget what is under way, and disconnect."""

@@ -93,7 +93,7 @@ def execute(
         OSError: If the store cannot be written; what was written before is intact.
     """
     with store.locked():
-        work = _Work(store, progress)
+        work, was_lost = _Work(store, progress), False
         last_written = time.monotonic()
         while work.left:
             before = len(work.left)
@@ -102,6 +102,12 @@ def execute(
                     work.compute(pool)
             except PoolLost:
                 logger.warning("The scheduler went away; waiting for it to come back.")
+                was_lost = True
+            except ConfigError:
+                # A scheduler that starts again may refuse at first.
+                if not was_lost:
+                    raise
+                time.sleep(TICK_SECONDS)
             if len(work.left) < before:
                 last_written = time.monotonic()
             elif time.monotonic() - last_written > RETRY_SECONDS:

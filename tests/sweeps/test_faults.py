@@ -95,6 +95,21 @@ def write(self, cells, results):
 Store.write = write
 """
 
+# The first connection that is tried once a file says so ends while it begins.
+BROKEN_CONNECTION = """
+import os
+from pathlib import Path
+from tornado.tcpclient import TCPClient
+real, broken = TCPClient.connect, Path(os.environ["FAULT_PLACE"], "broken")
+async def connect(self, *arguments, **options):
+    try:
+        broken.unlink()
+    except FileNotFoundError:
+        return await real(self, *arguments, **options)
+    raise ValueError("IOStream is not idle; cannot convert to SSL")
+TCPClient.connect = connect
+"""
+
 
 @pytest.fixture(scope="module")
 def sweep() -> Sweep:
@@ -114,6 +129,7 @@ class Place:
     def __init__(self, path: Path, sweep: Sweep) -> None:
         self.path, self.store = path, path / "store"
         self.file = path / "experiment.toml"
+        self.processes: list[subprocess.Popen[str]] = []
         self.file.write_text(sweep.text)
         (path / "sitecustomize.py").write_text(FAULTS)
         self.prepare({})
@@ -129,7 +145,7 @@ class Place:
     def start(
         self, *arguments: str | Path, code: str = CLI, **environment: str
     ) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", code, "sweep", *map(str, arguments), "--json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -137,6 +153,8 @@ class Place:
             env=self.environment | environment,
             start_new_session=True,
         )
+        self.processes.append(process)
+        return process
 
     def resume(self) -> dict:
         return finished(self.start("--resume", self.store, "--workers", "2"))
@@ -161,8 +179,12 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path, sweep) -> Place:
-    return Place(tmp_path, sweep)
+def place(tmp_path, sweep) -> Iterator[Place]:
+    place = Place(tmp_path, sweep)
+    yield place
+    for process in place.processes:
+        process.kill()
+        process.communicate()
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -345,13 +367,16 @@ def test_a_killed_worker_and_a_scheduler_killed_and_restarted_cost_no_cell(place
         scheduler = stack.enter_context(cluster(place, port, "scheduler"))
         stack.enter_context(cluster(place, port, "worker"))
         process = place.start(
-            place.file, "--out", place.store, "--scheduler", address, **secured(place)
+            *(place.file, "--out", place.store, "--scheduler", address),
+            code=BROKEN_CONNECTION + CLI,
+            **secured(place),
         )
         _, child = place.waiting(3)
         until(lambda: len(place.done()) == 3)
         assert is_refused(port)
         with pytest.raises(ConfigError, match="no dask scheduler"):
             ClusterPool(address)
+        (place.path / "broken").touch()
         scheduler.kill()
         until(lambda: not alive(child))  # a worker without a scheduler ends
         stack.enter_context(cluster(place, port, "scheduler"))
