@@ -20,6 +20,7 @@ from eqprop_spice.sampling.spiking import Comparator, Spiking, State, mean_rates
 from eqprop_spice.settled import Settled
 from eqprop_spice.substrates.base import AbstractSubstrate, Params
 from eqprop_spice.substrates.implicit import masked
+from eqprop_spice.substrates.spiking_netlist import ComparatorCircuit, drawable, spiking_netlist
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
 """Distance of rates from where they go within which they count as settled, by precision."""
@@ -120,8 +121,14 @@ class SpikingNetwork(AbstractSubstrate):
     @property
     def abilities(self) -> frozenset[str]:
         """Spikes are averaged and follow no exact response; rates have one."""
-        pushed = frozenset({"force", "spring"})
-        return pushed if self.random else pushed | {"response", "adjoint"}
+        drawn = drawable(self.graph, self.comparator, self.alpha)
+        able = frozenset({"force", "spring"}) | ({"netlist"} if drawn else set())
+        return able if self.random else able | {"response", "adjoint"}
+
+    @property
+    def circuit(self) -> ComparatorCircuit:
+        """Its layers as comparators."""
+        return ComparatorCircuit(self.graph, self.comparator, self.alpha)
 
     @property
     def comparator(self) -> Comparator:
@@ -251,6 +258,13 @@ class SpikingNetwork(AbstractSubstrate):
         """Tell how far the rates are from settled."""
         found = float(np.asarray(settled.residual)[sample])
         return f"a rate would still move by {found:.1e} after {self.max_steps} steps"
+
+    def netlist(self, params, inputs, phase, title) -> str:
+        """Return a sample's comparators, latches and traces, running for the steps of a phase."""
+        periods = self.burn_in + self.steps
+        return spiking_netlist(
+            self.circuit, params, np.asarray(inputs)[0], phase, periods=periods, seed=1, title=title
+        )
 
     def _cast(self, tree: Any) -> Any:
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, self.precision), tree)
