@@ -29,6 +29,7 @@ from eqprop_spice.phases import AbstractNudge, AbstractPhase, Free, Hold
 from eqprop_spice.settled import OperatingPoint
 from eqprop_spice.spice.writer import netlist
 from eqprop_spice.substrates.base import ABILITIES, AbstractSubstrate, Params
+from eqprop_spice.substrates.sampled_circuit import check_sampled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,6 +219,17 @@ class ResistiveNetwork(AbstractSubstrate):
         nothing = 0.0 * circuit.outputs(state)
         contents = co_contents(circuit, self.devices(params), state, nothing, weights=weights)
         return sum((contents[kind] for kind in WITH_CONTENT), start=nothing[:, 0])
+
+    def moving(self, state) -> Bool[np.ndarray, "batch node"]:
+        """Return which nodes may fluctuate: the free ones; see `AbstractSubstrate`.
+
+        Raises:
+            ConfigError: If the circuit has more than resistors, diodes and sources.
+        """
+        check_sampled(self.circuit)
+        moves = np.zeros(self.circuit.num_nodes, bool)
+        moves[self.circuit.free_nodes] = True
+        return np.broadcast_to(moves, state.shape)
 
     def residual(self, params, inputs, state, phase) -> Float[Array, "batch free"]:
         """Return the currents that leave each free node [A]; see `Circuit.residual`."""
