@@ -72,8 +72,10 @@ def with_prefix(value: float, unit: str) -> str:
     """Return a value with its unit and a prefix: 4700 and Ω are 4.7 kΩ."""
     if value == 0.0 or not math.isfinite(value):
         return f"{value:g} {unit}"
-    power = min(max(3 * math.floor(math.log10(abs(value)) / 3 + 1e-12), -15), 9)
-    return f"{value / 10.0**power:.3g} {PREFIXES[power]}{unit}"
+    # Rounded first: 999.9 is shown as 1000, which has another prefix.
+    rounded = f"{value:.2e}"
+    power = min(max(3 * (int(rounded.partition("e")[2]) // 3), -15), 9)
+    return f"{float(rounded) / 10.0**power:.3g} {PREFIXES[power]}{unit}"
 
 
 def plain(text: str) -> str:

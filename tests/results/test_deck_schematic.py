@@ -3,12 +3,17 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
-from eqprop_spice.results.deck_schematic import deck_schematic, drawn, with_prefix
+from eqprop_spice.results.deck_schematic import PREFIXES, deck_schematic, drawn, with_prefix
 from eqprop_spice.results.placement import FEW, FEW_COLUMNS, PART, placement
 from eqprop_spice.spice.reader import read, read_text
+
+THREE_DIGITS = 0.005 * (1 + 1e-9)
+"""Half a unit of the third digit of 1.00, and rounding."""
 
 NETLISTS = Path(__file__).parents[1] / "spice" / "netlists"
 
@@ -105,7 +110,22 @@ def test_names_of_strangers_are_no_orders():
 
 def test_values_have_units_and_prefixes():
     shown = [with_prefix(v, "Ω") for v in (4700.0, 1e6, 0.0, 2e-7, 999.9)]
-    assert shown == ["4.7 kΩ", "1 MΩ", "0 Ω", "200 nΩ", "1e+03 Ω"]
+    assert shown == ["4.7 kΩ", "1 MΩ", "0 Ω", "200 nΩ", "1 kΩ"]
+
+
+@given(
+    st.floats(1.0, 10.0, exclude_max=True),
+    st.integers(min(PREFIXES), max(PREFIXES) + 2),
+    st.booleans(),
+)
+def test_shown_values_have_three_digits_and_no_power(mantissa, exponent, negative):
+    value = (-1.0 if negative else 1.0) * mantissa * 10.0**exponent
+    number, unit = with_prefix(value, "V").split(" ")
+    power = {prefix: power for power, prefix in PREFIXES.items()}[unit.removesuffix("V")]
+    # At the upper end there is no further prefix.
+    assert ("e" in number) <= (abs(value) > 0.999e12)
+    assert abs(float(number)) >= 1.0
+    assert abs(float(number) * 10.0**power - value) <= THREE_DIGITS * abs(value)
 
 
 def test_a_name_that_is_none_is_refused():
