@@ -66,16 +66,16 @@ def main(path: str | None) -> None:
             f"median final error {np.nanmedian(losses[:, -1]):.3f} V^2",
             flush=True,
         )
-        with np.errstate(divide="ignore"):
-            ax.plot(10.0 * np.log10(losses.T), linewidth=0.9)
+        ax.semilogy(np.arange(1, losses.shape[1] + 1), losses.T, linewidth=0.9)
         prefix = "" if ax is panels[0] else "+ "
         ax.set_title(f"{prefix}{name}: {num_learned} of {NUM_SEEDS} learn", fontsize="medium")
-        ax.set_ylim(-25, 15)
+        ax.set_ylim(1e-4, 30.0)
         ax.grid(alpha=0.3)
     for ax in panels[3:]:
-        ax.set_xlabel("epoch")
+        ax.set_xlabel("Epoch")
     for ax in panels[::3]:
-        ax.set_ylabel("error, 10 log10 of V²")
+        ax.set_ylabel("Mean of $(t - y)^2$ [V$^2$]")
+    figure.suptitle(f"kiraz/xor_published, seeds 0 to {NUM_SEEDS - 1}", fontsize="medium")
     if path is not None:
         figure.savefig(path, dpi=130)
 

@@ -173,7 +173,7 @@ def main() -> None:
                 values = errors[:, which, row, column]
                 shown = f"{np.median(values):.2g} ({values.min():.2g} ... {values.max():.2g})"
                 print(f"  {label}, beta = {nudge:g} G, T = {duration:2d} tau: {shown}")
-    write_figures({"settling": lambda: draw(errors)}, FOLDER)
+    write_figures({"settling": lambda: draw(errors)}, FOLDER, name="benchmarks.settling")
     print(f"{time.process_time() - began:.0f} s CPU")
 
 

@@ -344,7 +344,8 @@ def schematic(
         run = Run.open(file) if file.is_dir() else None
         experiment = Experiment.load(file) if run is None else run.experiment
         params = experiment.initial_params() if run is None else run.params
-        write_named(path, drawn(experiment, params, title=experiment.table.name, form=form))
+        title = experiment.table.name + ("" if run is None else f": {run.name}")
+        write_named(path, drawn(experiment, params, title=title, form=form))
     say(str(path))
 
 
@@ -528,14 +529,11 @@ def audit(
     from eqprop_spice.audit.figures import save_figures
     from eqprop_spice.audit.report import OK, Audit
 
-    experiment, params = open_audited(file, assignments)
-    found = check_gradient(
-        experiment, params=params, num_samples=samples, num_parameters=conductances, seed=seed
-    )
+    audited = open_audited(file, assignments)
+    found = check_gradient(audited, num_samples=samples, num_parameters=conductances, seed=seed)
     shown = found.to_dict()
     report = json.dumps(shown, indent=2)
-    name = experiment.table.name
-    folder = out or (file / "audit" if file.is_dir() else Path("audits") / name)
+    folder = out or (file / "audit" if file.is_dir() else Path("audits") / shown["name"])
     folder.parent.mkdir(parents=True, exist_ok=True)
     write_inside(folder.parent, f"{folder.name}/report.json", f"{report}\n".encode())
     if isinstance(found, Audit):

@@ -242,10 +242,8 @@ def choose(
     return {name: chosen[name] for name in params}
 
 
-def open_audited(
-    path: Path, overrides: list[str]
-) -> tuple[Experiment, dict[str, np.ndarray] | None]:
-    """Return the experiment of a file or a run folder, and the run's conductances.
+def open_audited(path: Path, overrides: list[str]) -> Run | Experiment:
+    """Return the run of a folder, or the experiment of a file.
 
     A circuit without reciprocity weights, which training refuses, is opened with none.
 
@@ -255,9 +253,8 @@ def open_audited(
     if path.is_dir():
         if overrides:
             raise ConfigError("--set changes an experiment's file; a run folder stays as it ran.")
-        run = Run.open(path)
-        return run.experiment, run.params
+        return Run.open(path)
     try:
-        return Experiment.load(path, overrides), None
+        return Experiment.load(path, overrides)
     except NetlistError:
-        return Experiment.load(path, [*overrides, "training.weights=none"]), None
+        return Experiment.load(path, [*overrides, "training.weights=none"])

@@ -1,5 +1,6 @@
 """The audit of an experiment or a run, of whatever system."""
 
+import dataclasses
 from collections.abc import Mapping
 
 from eqprop_spice.arrays import Array
@@ -34,14 +35,18 @@ def check_gradient(
     experiment = what.experiment if isinstance(what, Run) else what
     if params is None and isinstance(what, Run):
         params = what.params
+    name = experiment.table.name
+    if isinstance(what, Run):
+        name = f"{name}: {what.name}"
     if experiment.table.circuit is None:
-        return audit_system(
+        found = audit_system(
             experiment,
             params=params,
             num_samples=num_samples,
             num_parameters=num_parameters,
             seed=seed,
         )
+        return dataclasses.replace(found, name=name)
     case = Case.from_experiment(
         experiment,
         params=params,
@@ -49,4 +54,4 @@ def check_gradient(
         num_conductances=num_parameters,
         seed=seed,
     )
-    return audit(case)
+    return audit(dataclasses.replace(case, name=name))

@@ -50,7 +50,8 @@ def save_figures(dataset: xr.Dataset, folder: Path) -> list[Path]:
         dataset: The cells of a comparison.
         folder: Where to put it.
     """
-    return write_figures({"compare": functools.partial(comparison_figure, dataset)}, folder)
+    figures = {"compare": functools.partial(comparison_figure, dataset)}
+    return write_figures(figures, folder, name=folder.absolute().parent.name)
 
 
 def comparison_figure(dataset: xr.Dataset) -> Figure:

@@ -179,7 +179,7 @@ def _embedded(path: Path) -> str:
 def page(run: Run) -> str:
     """Return the page of a run as HTML."""
     history, final, experiment = run.history, run.final, run.experiment
-    name = f"{experiment.table.name}: {run.path.name}"
+    name = f"{experiment.table.name}: {run.name}"
     parts = [
         _section("Result", _table(run.results)),
         _section("Learning", *_curves(history)),
@@ -274,7 +274,7 @@ def _schematic(run: Run) -> str:
 def _audit(run: Run) -> str:
     """Return the verdict of `eqprop-spice audit RUN`, if that was asked for."""
     path = run.path / "audit" / "report.json"
-    command = f"eqprop-spice audit {run.path.name}"
+    command = f"eqprop-spice audit {run.name}"
     if not path.is_file():
         return f"<p>Not audited. <code>{html.escape(command)}</code> does it.</p>"
     try:
@@ -288,9 +288,9 @@ def _audit(run: Run) -> str:
 
 def _commands(run: Run) -> str:
     lines = (
-        f"eqprop-spice train {run.path.name}/experiment.toml --out again",
-        f"eqprop-spice verify {run.path.name}",
-        f"ngspice -b {run.path.name}/free.cir",
+        f"eqprop-spice train {run.name}/experiment.toml --out again",
+        f"eqprop-spice verify {run.name}",
+        f"ngspice -b {run.name}/free.cir",
     )
     return f"<pre>{html.escape(chr(10).join(lines))}</pre>"
 

@@ -115,6 +115,11 @@ class Run:
         return cls(path)
 
     @property
+    def name(self) -> str:
+        """What figures call it: the folder's own name, wherever it is opened from."""
+        return self.path.resolve().name
+
+    @property
     def experiment(self) -> Experiment:
         """The experiment of this run.
 
@@ -149,7 +154,7 @@ class Run:
         """Figures and conductances by epoch."""
         experiment = self.experiment
         found = self._dataset("history.nc", history_layout(experiment))
-        return found.assign_attrs({RUN_NAME: self.path.name})
+        return found.assign_attrs({RUN_NAME: self.name})
 
     @property
     def final(self) -> xr.Dataset:
@@ -158,7 +163,7 @@ class Run:
         found = self._dataset("final.nc", final_layout(experiment))
         inputs = experiment.data.train_inputs[: found.sizes["sample"]]
         named = {"input": (("sample", "input_index"), inputs, {"units": "V"})}
-        return found.assign(named).assign_attrs({RUN_NAME: self.path.name})
+        return found.assign(named).assign_attrs({RUN_NAME: self.name})
 
     def _dataset(self, name: str, layout: Layout) -> xr.Dataset:
         path = self.path / name
