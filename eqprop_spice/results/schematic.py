@@ -18,8 +18,9 @@ from eqprop_spice.errors import ConfigError
 FEW, FIRST, LAST = 4, 2, 1
 """Nodes of a column that are drawn: all of a few, else some at its beginning and at its end."""
 
-NEAR = 0.55
-"""Where along a line its symbol ends: nearer to the left node than the middle, where most cross."""
+NEAR = 0.4
+"""Where along a line its symbol ends. Its middle lies at a fifth of the line: there the lines of
+one node have parted, and those of other nodes cross farther to the right."""
 
 COLUMN, ROW = 6.5, 2.6
 """Distances of nodes in a drawing, in lengths of schemdraw."""
@@ -157,9 +158,11 @@ class _Drawn:
 
     def _group(self, group: Group) -> None:
         """Draw the devices of a group whose ends are both drawn, or one of which is a source."""
-        widths = self._widths(group)
+        widths, shown = self._widths(group), list(self.places)
         for ends in group.ports if group.device.supplies else group.paths:
-            for number, (one, two) in enumerate(zip(*ends, strict=True)):
+            # A large layer has far more devices than are drawn.
+            for number in np.flatnonzero(np.isin(ends, shown).any(0)):
+                one, two = ends[0][number], ends[1][number]
                 self._device(group, int(one), int(two), float(widths[number]))
 
     def _device(self, group: Group, one: int, two: int, width: float) -> None:

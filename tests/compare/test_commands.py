@@ -18,6 +18,7 @@ from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.results.run import train
 from eqprop_spice.sweeps.axes import sweep_of
 from eqprop_spice.sweeps.store import Store
+from tests.pages import check_page
 
 pytestmark = [pytest.mark.ngspice, pytest.mark.slow]
 
@@ -148,6 +149,8 @@ def test_test_samples_judge_where_there_are_some(tmp_path, monkeypatch, capsys):
     shown = capsys.readouterr()
     assert "test error [%]" in shown.out and "minus BP [%]" in shown.out
     assert "C-EP lies" in shown.out
+    page = check_page(tmp_path / "store" / "report.html", tmp_path)
+    assert page.count("<tr>") > 2 and "<h2>Compare</h2>" in page
     found = json.loads((tmp_path / "store" / "compare.json").read_text())
     alone = [
         train(

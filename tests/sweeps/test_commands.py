@@ -9,6 +9,7 @@ from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.sweeps import commands
 from eqprop_spice.sweeps.store import Store
+from tests.pages import check_page
 
 pytestmark = [pytest.mark.ngspice, pytest.mark.slow]
 
@@ -92,6 +93,8 @@ def test_a_sweep_prints_its_rates_and_draws_its_figures(tmp_path, monkeypatch, c
         "success.png",
         "map.png",
     }
+    page = check_page(store / "report.html", tmp_path)
+    assert page.count("<tr>") > 4 and "<h2>Map</h2>" in page
     dataset = Store.open(store).dataset()
     assert dict(dataset.sizes) == {"alpha": 2, "beta": 2, "start": 2, "epoch": 61}
     assert dataset["loss"].attrs["units"] == "V^2"
