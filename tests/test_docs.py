@@ -1,4 +1,7 @@
-"""Runs the examples of the documentation: blocks fenced as ```console test or ```python test."""
+"""Runs the examples of the documentation: blocks fenced as ```console test or ```python test.
+
+One fenced as ```python test continued begins with the block before it.
+"""
 
 import os
 import re
@@ -12,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-BLOCK = re.compile(r"^```(console|python) test\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(console|python) test( continued)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 TIMEOUT = 120
@@ -25,8 +28,11 @@ def examples() -> list:
     for page in PAGES:
         text = page.read_text()
         for match in BLOCK.finditer(text):
+            language, continued, code = match.groups()
+            if continued:
+                code = f"{found.pop().values[1]}\n{code}"
             line = text[: match.start()].count("\n") + 1
-            found.append(pytest.param(match[1], match[2], id=f"{page.name}:{line}"))
+            found.append(pytest.param(language, code, id=f"{page.name}:{line}"))
     return found
 
 

@@ -63,3 +63,4 @@ def test_a_figure_becomes_a_picture():
 def test_links_out_of_the_documentation_become_text_and_examples_code():
     assert hooks.on_page_markdown("[a](../x.toml) [b](c.md)") == "a [b](c.md)"
     assert hooks.on_page_markdown("```console test\nls\n```") == "```console\nls\n```"
+    assert hooks.on_page_markdown("```python test continued\n```") == "```python\n```"

@@ -46,7 +46,9 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, **more: Any) -> str:
     """Show as text what pages link to outside of the documentation; examples are code."""
     # The tests run what is marked so; to Markdown a fence has one word.
-    markdown = re.sub(r"^```(console|python) test$", r"```\1", markdown, flags=re.MULTILINE)
+    markdown = re.sub(
+        r"^```(console|python) test( continued)?$", r"```\1", markdown, flags=re.MULTILINE
+    )
     return re.sub(r"\[([^\]]*)\]\(\.\./(?!figures)[^)]*\)", r"\1", markdown)
 
 
