@@ -34,6 +34,7 @@ from eqprop_spice.experiment.kinds import (
 from eqprop_spice.experiment.lines import Origin
 from eqprop_spice.experiment.overrides import assign, override
 from eqprop_spice.experiment.points import with_points
+from eqprop_spice.experiment.reach import check_reach
 from eqprop_spice.experiment.shipped import path_of
 from eqprop_spice.experiment.source import check_values, parse_toml, read_text
 from eqprop_spice.experiment.tables import ExperimentTable
@@ -182,7 +183,7 @@ class Experiment:
         if not trusted:
             check_trusted(content, source)
         with_points(content, folder or Path.cwd(), origin)
-        _locate(content, Path.cwd() if "dataset.path" in assigned else folder)
+        _locate(content, Path.cwd() if assigned.keys() & {DATASET, f"{DATASET}.path"} else folder)
         try:
             table = ExperimentTable.model_validate(frozen_lists(content))
         except ValidationError as error:
@@ -256,6 +257,7 @@ class Experiment:
         _ = self.trainer
         with self._placing("cost"):
             self.rule.check_cost(self.cost)
+        self._check_targets()
         if substrate.starting_at_zero:
             self._check_currents()
         with self._placing("rule", "kind"):
@@ -287,6 +289,16 @@ class Experiment:
             if component is not None:
                 with self._placing(name):
                     component.check_shapes(shapes)
+
+    def _check_targets(self) -> None:
+        """Refuse voltages out of reach where they are what a user's own samples ask for.
+
+        The labels of other datasets are right or wrong, which needs no exact voltage.
+        """
+        circuit, data = self.table.circuit, self.data
+        if circuit is not None and (data.encoding is not None or data.task == "regression"):
+            with self._placing("dataset"):
+                check_reach(self.circuit, data, self.cost, differential=circuit.differential)
 
     def _check_currents(self) -> None:
         """Refuse what takes every parameter for a conductance, where some are currents."""

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from eqprop_spice.circuits.groups import Sources
 from eqprop_spice.constraints.base import AbstractConstraint
 from eqprop_spice.constraints.box import Box
 from eqprop_spice.costs.base import AbstractCost
@@ -24,6 +23,7 @@ from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.experiment.kinds import IDEAL, frozen_lists
 from eqprop_spice.experiment.lines import Origin
+from eqprop_spice.experiment.reach import check_reach
 from eqprop_spice.experiment.tables import ExperimentTable
 from eqprop_spice.initializers.base import AbstractInitializer
 from eqprop_spice.initializers.rectified_normal import RectifiedNormal
@@ -182,41 +182,10 @@ def build(
     given = data if isinstance(data, Data) else None
     experiment = Experiment(table, origin, given).with_chosen_engine()
     experiment.check()
-    _check_reach(experiment)
+    if experiment.table.circuit is not None:
+        differential = experiment.table.circuit.differential
+        check_reach(experiment.circuit, experiment.data, experiment.cost, differential=differential)
     return experiment
-
-
-def _check_reach(experiment: Experiment) -> None:
-    """Refuse targets that no conductances bring about, where voltages are wanted.
-
-    A node of resistors lies between the voltages around it, so that no output is farther from zero
-    than the largest source and offset times the gains on its way.
-    """
-    if experiment.table.circuit is None or not isinstance(experiment.cost, SquaredError):
-        return
-    circuit, data = experiment.circuit, experiment.data
-    if any((amplifiers.reflections <= 0.0).any() for amplifiers in circuit.amplifiers):
-        return
-    reach = max((_largest(sources, data) for sources in circuit.sources), default=0.0)
-    for amplifiers in circuit.amplifiers:
-        reach += float(np.abs(amplifiers.offsets).max(initial=0.0))
-        reach *= max(float(np.abs(amplifiers.gains).max(initial=0.0)), 1.0)
-    reach *= 2 if experiment.table.circuit.differential else 1
-    largest = np.abs(data.train_targets).max()
-    if largest > reach:
-        raise ConfigError(
-            f"The largest target is {largest:.3g} V, but no output of this circuit can be farther "
-            f"from zero than {reach:.3g} V: the largest source times the gains of the amplifiers. "
-            "Give smaller targets, larger inputs or more gain."
-        )
-
-
-def _largest(sources: Sources, data: Data) -> float:
-    """Return the largest voltage that some sources have [V]."""
-    follows = sources.columns >= 0
-    factors = np.abs(sources.scales[follows])
-    inputs = np.abs(data.train_inputs).max(initial=0.0) * factors.max(initial=0.0)
-    return float(max(inputs, np.abs(sources.scales[~follows]).max(initial=0.0)))
 
 
 def _content(system: Any, data: Data | AbstractDataset, parts: Parts) -> dict[str, Any]:

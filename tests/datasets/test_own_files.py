@@ -110,6 +110,12 @@ def test_a_relative_path_counts_from_the_toml_and_survives_a_run_folder(csv_file
     np.testing.assert_array_equal(again.data.train_inputs, experiment.data.train_inputs)
 
 
+def test_a_path_that_is_set_counts_from_the_working_folder(csv_file, monkeypatch):
+    monkeypatch.chdir(csv_file.parent)
+    table = f'dataset={{kind="table.Table", path="{csv_file.name}", target="kind"}}'
+    assert Experiment.load("iris", [table]).data.num_outputs == 2
+
+
 def test_images_of_a_folder_per_class(tmp_path):
     for name, gray in (("dark", 0), ("bright", 255)):
         (tmp_path / name).mkdir()
