@@ -87,5 +87,6 @@ def check_platform() -> None:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
             f"JAX cannot use the platform '{os.environ.get('JAX_PLATFORMS')}', which the "
-            "environment variable JAX_PLATFORMS names. Unset it, or install JAX for that platform."
+            "environment variable JAX_PLATFORMS names. Unset it, or install JAX for that platform: "
+            "pip install 'eqprop_spice[cuda]' for a GPU of NVIDIA."
         ) from error

@@ -235,6 +235,7 @@ def test_a_platform_that_jax_does_not_have_is_named():
     done = run_cli("netlist", XOR, JAX_PLATFORMS="cuda")
     assert done.returncode == 2
     assert "error: JAX cannot use the platform 'cuda'" in done.stderr
+    assert "pip install 'eqprop_spice[cuda]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -340,7 +341,8 @@ def test_audit_of_an_unsound_experiment_names_the_cause_and_exits_with_one(tmp_p
 def test_audit_of_a_run_takes_its_conductances(xor_run):
     text = invoke("audit", xor_run.path, "--conductances", "2")
     assert "verdict: OK" in text
-    assert (xor_run.path / "audit" / "report.json").is_file()
+    report = json.loads((xor_run.path / "audit" / "report.json").read_text())
+    assert report["name"] == f"xor: {xor_run.path.name}"
     with pytest.raises(ConfigError, match="a run folder stays as it ran"):
         invoke("audit", xor_run.path, "--set", "seed=1")
 
