@@ -43,7 +43,7 @@ class Action:
         values: Values of the elements by kind.
         step: The time step h [s].
         ring: Whether the last moment is followed by the first; else the fluxes at both ends are
-            given.
+            given, or none are.
         currents: What flows into the nodes at every midpoint, nudges included [A].
         stiffness: Of springs at nodes, in the energy per time step: $G/h$.
         ends: Fluxes at the beginning and the end, where they are given.
@@ -78,7 +78,8 @@ class Action:
         """Return the fluxes at all moments, both ends of the period included."""
         if self.ring:
             return np.concatenate([fluxes, fluxes[:1]])
-        assert self.ends is not None
+        if self.ends is None:
+            return fluxes
         return np.concatenate([self.ends[:1], fluxes, self.ends[1:]])
 
     def parts(
@@ -90,13 +91,11 @@ class Action:
 
     def residual(
         self, fluxes: Float[np.ndarray, "moment node"]
-    ) -> tuple[Float[np.ndarray, "moment node"], float]:
-        """Return the derivative of the energy by every flux, and the size of its terms."""
+    ) -> tuple[Float[np.ndarray, "free node"], float]:
+        """Return the derivative of the energy by the fluxes that equations fix, and their size."""
         middle, rates = self.parts(fluxes)
         momenta = rates @ self.capacitances
-        forces = (
-            0.5 * self.step * (middle @ self.springs + self._supercurrents(middle) - self.currents)
-        )
+        forces = 0.5 * self.step * (self.pull(middle) - self.currents)
         # What an interval does to its first and to its last moment.
         left, right = forces + momenta, forces - momenta
         size = float(
@@ -109,21 +108,27 @@ class Action:
     def first_rates(self, fluxes: Float[np.ndarray, "moment node"]) -> Float[np.ndarray, " node"]:
         """Return the rates at the first moment, from the discrete momentum there."""
         middle, rates = self.parts(fluxes)
-        force = middle[0] @ self.springs - self.currents[0] + self._supercurrents(middle[:1])[0]
+        force = self.pull(middle[0]) - self.currents[0]
         return rates[0] + 0.5 * self.step * np.linalg.solve(self.capacitances, force)
 
-    def _supercurrents(
-        self, middle: Float[np.ndarray, "step node"]
-    ) -> Float[np.ndarray, "step node"]:
+    def pull(self, fluxes: Float[np.ndarray, "*step node"]) -> Float[np.ndarray, "*step node"]:
+        """Return the currents out of the nodes through inductors and junctions."""
         junctions = self.network.incidence("j")
-        return (self.values["j"] * np.sin(middle @ junctions.T)) @ junctions
+        supercurrents = self.values["j"] * np.sin(fluxes @ junctions.T)
+        return fluxes @ self.springs + supercurrents @ junctions
+
+    def curvature(
+        self, fluxes: Float[np.ndarray, "*step node"]
+    ) -> Float[np.ndarray, "*step node node"]:
+        """Return the derivative of `pull`."""
+        junctions = self.network.incidence("j")
+        slopes = self.values["j"] * np.cos(fluxes @ junctions.T)
+        return self.springs + np.einsum("...j,ja,jb->...ab", slopes, junctions, junctions)
 
     def hessian(self, fluxes: Float[np.ndarray, "moment node"]) -> BlockTridiagonal:
         """Return the second derivative of the energy."""
         middle, _ = self.parts(fluxes)
-        junctions = self.network.incidence("j")
-        slopes = self.values["j"] * np.cos(middle @ junctions.T)
-        curved = self.springs + np.einsum("kj,ja,jb->kab", slopes, junctions, junctions)
+        curved = self.curvature(middle)
         own = 0.25 * self.step * curved - self.capacitances / self.step
         link = 0.25 * self.step * curved + self.capacitances / self.step
         if self.ring:

@@ -25,12 +25,16 @@ GROUPS = {
 INVERSE = {"l", "r"}
 """Elements whose cards have the inverse of what is learned: henry and ohm."""
 
+FACTOR = "*"
+"""Before the value of an element whose parameter is a factor of it."""
+
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 USAGE = (
-    "a card is 'c1 a b' for an element that learns, 'c1 a b 2.5' for one of a fixed value, "
-    "'c2 b 0 c1' for one that equals another, or 'k1 l1 l2 0.5' for two coupled inductors; its "
-    "first letter is c, l, j, r or k, and 0 is the ground"
+    "a card is 'c1 a b' for an element that learns, 'c1 a b *2.5' for one that learns a factor of "
+    "2.5, 'c1 a b 2.5' for one of a fixed value, 'c2 b 0 c1' for one that equals another, or "
+    "'k1 l1 l2 0.5' for two coupled inductors; its first letter is c, l, j, r or k, and 0 is the "
+    "ground"
 )
 
 
@@ -43,12 +47,14 @@ class Element:
         nodes: The nodes that it joins.
         value: Its fixed value: C, 1/L, E or G; None if it learns, or equals another.
         like: The element that it equals, if any.
+        scale: What it is where its parameter is 1; the parameter itself by default.
     """
 
     name: str
     nodes: tuple[str, str]
     value: float | None = None
     like: str | None = None
+    scale: float = 1.0
 
     @property
     def kind(self) -> str:
@@ -146,7 +152,7 @@ class Network:
             chosen = np.zeros((len(members), len(learned)))
             for row, element in zip(chosen, members, strict=True):
                 if element.value is None:
-                    row[learned.index(element.like or element.name)] = 1.0
+                    row[learned.index(element.like or element.name)] = element.scale
             found[kind] = fixed, chosen
         return found
 
@@ -266,9 +272,12 @@ def _element(card: str, known: Mapping[str, Element]) -> Element:
                 f"Card '{card}': '{rest[0]}' is no element of the same kind that learns and stands "
                 "before it."
             )
-        return Element(name, (first, second), like=twin.name)
-    value = _positive(card, rest[0])
-    return Element(name, (first, second), 1.0 / value if name[0] in INVERSE else value)
+        return Element(name, (first, second), like=twin.name, scale=twin.scale)
+    value = _positive(card, rest[0].removeprefix(FACTOR))
+    value = 1.0 / value if name[0] in INVERSE else value
+    if rest[0].startswith(FACTOR):
+        return Element(name, (first, second), scale=value)
+    return Element(name, (first, second), value)
 
 
 def _coupling(

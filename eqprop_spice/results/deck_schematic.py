@@ -55,6 +55,7 @@ SYMBOLS = {
     "H": "SourceControlledV",
     "F": "SourceControlledI",
     "G": "SourceControlledI",
+    "B": "Josephson",
 }
 """What schemdraw calls the symbols, by the letter of an element or the kind of its model."""
 

@@ -62,7 +62,9 @@ class Imported:
         if deck is None:
             return found
         models = {model.name: model.kind for model in deck.models.values()}
-        found["counts"] = dict(sorted(Counter(e.kind for e in deck.elements).items()))
+        found["counts"] = dict(
+            sorted(Counter(e.name[0].upper() for e in (*deck.elements, *deck.couplings)).items())
+        )
         found["temperature"] = deck.temperature
         found["parameters"] = dict(deck.parameters)
         found["notes"] = list(deck.notes)
@@ -76,6 +78,17 @@ class Imported:
                 "parameters": dict(element.parameters),
             }
             for element in deck.elements
+        ]
+        inductors = {element.name: element.original for element in deck.elements}
+        found["elements"] += [
+            {
+                "name": coupling.original,
+                "nodes": [inductors[name] for name in coupling.inductors],
+                "value": coupling.coefficient,
+                "model": None,
+                "parameters": {},
+            }
+            for coupling in deck.couplings
         ]
         found["voltages"] = {
             node: {solver: values.get(node) for solver, values in self.solutions.items()}

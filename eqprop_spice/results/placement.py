@@ -7,7 +7,7 @@ from eqprop_spice.spice.deck import Deck, Element
 
 GROUND = "0"
 
-TRANSISTORS, CONTROLLED = frozenset("MQJ"), frozenset("EFGH")
+TRANSISTORS, CONTROLLED = frozenset("MQJ"), frozenset("EFGHB")
 
 FEW, FIRST, LAST = 8, 5, 2
 """Things in a column that are drawn: all of a few, else some at its beginning and at its end."""

@@ -38,10 +38,11 @@ class Element:
     Attributes:
         name: Our name of it; its first letter is the kind of the element.
         nodes: Our names of the nodes, in SPICE's order; the ground is "0". For E and G, the
-            controlling nodes are the third and the fourth.
+            controlling nodes are the third and the fourth; for B, the phase is the drop from the
+            third to the fourth, times the parameter `rate`.
         value: Resistance [ohm] at the deck's temperature, capacitance [F], inductance [H], direct
-            voltage [V] or current [A], gain (E and F: pure, G [S], H [ohm]); 1 for devices with a
-            model.
+            voltage [V] or current [A], gain (E and F: pure, G [S], H [ohm]), critical current of a
+            Josephson element (B) [A]; 1 for devices with a model.
         control: For F and H, the element whose current controls.
         model: For devices, our name of the model.
         parameters: Instance parameters, such as `w` and `l` [m].
@@ -65,6 +66,25 @@ class Element:
 
 
 @dataclasses.dataclass(frozen=True)
+class Coupling:
+    """A K card: two inductors with a common field, which no direct current notices.
+
+    Attributes:
+        name: Our name of it.
+        inductors: Our names of the inductors.
+        coefficient: The coefficient of coupling.
+        original: Its name in the netlist, with the calls of subcircuits that lead to it.
+        place: File and line.
+    """
+
+    name: str
+    inductors: tuple[str, ...]
+    coefficient: float
+    original: str = dataclasses.field(default="", compare=False)
+    place: str = dataclasses.field(default="", compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
 class Deck:
     """A netlist that was understood.
 
@@ -79,6 +99,7 @@ class Deck:
         junction_conductance: The option gmin [S].
         guesses: Voltages of .nodeset [V] by our names of nodes.
         notes: What was left out because it does not change the operating point, and traps.
+        couplings: Coupled inductors.
     """
 
     title: str
@@ -91,3 +112,4 @@ class Deck:
     junction_conductance: float = JUNCTION_CONDUCTANCE
     guesses: Mapping[str, float] = dataclasses.field(default_factory=lambda: frozen({}))
     notes: tuple[str, ...] = ()
+    couplings: tuple[Coupling, ...] = ()

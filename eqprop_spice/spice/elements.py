@@ -7,13 +7,13 @@ from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 from eqprop_spice.errors import NetlistError
-from eqprop_spice.spice.deck import Element, Model, frozen
+from eqprop_spice.spice.deck import Coupling, Element, Model, frozen
+from eqprop_spice.spice.expressions import Expression
 from eqprop_spice.spice.fields import Fields
+from eqprop_spice.spice.josephson import REASON, sine
 
 UNSUPPORTED = {
     "a": "XSPICE code models are not supported; use controlled sources",
-    "b": "behavioral sources are not supported; use E, F, G or H with a constant gain",
-    "k": "coupled inductors are not supported; remove the K card for the operating point",
     "n": "compiled (Verilog-A) models are not supported",
     "o": "transmission lines are not supported; use resistors, or a short for the operating point",
     "p": "transmission lines are not supported; use resistors, or a short for the operating point",
@@ -39,6 +39,10 @@ class Frame(Protocol):
 
     def number(self, text: str) -> float:
         """Return the value of a number, a parameter or an expression."""
+        ...
+
+    def evaluate(self, tree: Expression) -> float:
+        """Return the value of an expression."""
         ...
 
     def node(self, name: str) -> str:
@@ -230,6 +234,33 @@ def _controlled(split: Fields, frame: Frame) -> Element:
     )
 
 
+def _josephson(split: Fields, frame: Frame) -> Element:
+    if "i" not in split.named:
+        raise NetlistError(REASON)
+    text, rest = _value(split, 3, ("i",))
+    _expect(rest, "B n1 n2 i = CURRENT*sin(v(f1) - v(f2))", 3)
+    found = sine(text, frame.evaluate)
+    controls = frame.node(found.positive), frame.node(found.negative)
+    return Element(
+        split.name,
+        (*_nodes(split, 2, frame), *controls),
+        found.current,
+        parameters=frozen({"rate": found.rate}),
+    )
+
+
+def coupling(split: Fields, frame: Frame) -> Coupling:
+    """Return what a K card says, the inductors under their names in the netlist."""
+    text, rest = _value(split, 3, ("k",))
+    _expect(rest, "K L1 L2 COEFFICIENT", 3)
+    value = frame.number(text)
+    if not -1.0 <= value <= 1.0:
+        raise NetlistError(f"the coefficient is {value:g}; it must be between -1 and 1")
+    if rest.places[1] == rest.places[2]:
+        raise NetlistError(f"'{rest.places[1]}' is coupled with itself")
+    return Coupling(split.name, rest.places[1:3], value)
+
+
 def _device(kinds: Sequence[str], num_nodes: Sequence[int], names: Sequence[str], *, area: bool):
     """Return a reader of cards of devices with a model.
 
@@ -290,6 +321,7 @@ READERS: dict[str, Callable[[Fields, Frame], Element]] = {
     "v": _source,
     "i": _source,
     **dict.fromkeys("efgh", _controlled),
+    "b": _josephson,
     "d": _device(("d",), (2,), ("area", "m", "pj"), area=True),
     "q": _device(("npn", "pnp"), (3, 4), ("area", "m", "areab", "areac"), area=True),
     "j": _device(("njf", "pjf"), (3,), ("area", "m"), area=True),

@@ -122,6 +122,9 @@ OPERATORS: dict[str, Callable[..., float]] = {
     "!": lambda a: float(a == 0.0),
 }
 
+BINARY = frozenset(OPERATORS) - {"negative", "!"}
+"""Operators between two operands."""
+
 CONDITIONALS = frozenset({"?", "ternary_fcn"})
 """Only the branch that is taken is computed: the other one may divide by zero."""
 
@@ -307,6 +310,21 @@ def evaluate(tree: Expression, scope: Scope) -> float:
     Raises:
         NetlistError: If a name is not known, or the value is not a finite number.
     """
+    # A sum of many terms is deep on its left, where no recursion goes.
+    chain: list[Operation] = []
+    while isinstance(tree, Operation) and tree.operator in BINARY and len(tree.operands) == 2:
+        scope.spend()
+        chain.append(tree)
+        tree = tree.operands[0]
+    value = _value(tree, scope)
+    for operation in reversed(chain):
+        operands = value, evaluate(operation.operands[1], scope)
+        value = _applied(OPERATORS[operation.operator], operation.operator, operands)
+    return value
+
+
+def _value(tree: Expression, scope: Scope) -> float:
+    """Return the value of an expression that is no operator between two others."""
     scope.spend()
     if isinstance(tree, Number):
         return tree.value
@@ -322,12 +340,16 @@ def evaluate(tree: Expression, scope: Scope) -> float:
         if known is not None:
             return known
         function = _builtin(tree.operator, len(operands))
+    return _applied(function, tree.operator, operands)
+
+
+def _applied(function: Callable[..., float], operator: str, operands: tuple[float, ...]) -> float:
     try:
         value = function(*operands)
     except (ArithmeticError, ValueError) as error:
-        raise NetlistError(f"'{tree.operator}' cannot be computed of {operands}") from error
+        raise NetlistError(f"'{operator}' cannot be computed of {operands}") from error
     if not math.isfinite(value):
-        raise NetlistError(f"'{tree.operator}' of {operands} is not finite")
+        raise NetlistError(f"'{operator}' of {operands} is not finite")
     return value
 
 

@@ -10,6 +10,9 @@ OPENING = frozenset(
 )
 """Words that a parenthesis may follow at once; after any other, it is part of a strange name."""
 
+BEHAVIORAL = re.compile(r"(b[^=]*[\s)])([iv])\s*=\s*(.+)")
+"""A B source: nodes, and an expression that goes on to the end of the card."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Fields:
@@ -89,6 +92,9 @@ def fields(text: str) -> Fields:
     Raises:
         NetlistError: If it cannot be split, or a name is assigned twice.
     """
+    behavioral = BEHAVIORAL.fullmatch(text.lower())
+    if behavioral is not None:
+        return Fields(tuple(words(behavioral[1])), {behavioral[2]: behavioral[3]})
     split = words(text)
     places: list[str] = []
     named: dict[str, str] = {}

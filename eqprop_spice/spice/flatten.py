@@ -5,8 +5,9 @@ import re
 
 from eqprop_spice.errors import NetlistError
 from eqprop_spice.spice.cards import Card, Limits, at
-from eqprop_spice.spice.deck import Element, Model, frozen
-from eqprop_spice.spice.elements import READERS, element, unsupported
+from eqprop_spice.spice.deck import Coupling, Element, Model, frozen
+from eqprop_spice.spice.elements import READERS, coupling, element, unsupported
+from eqprop_spice.spice.expressions import Expression, evaluate
 from eqprop_spice.spice.fields import Fields
 from eqprop_spice.spice.models import model_parameters
 from eqprop_spice.spice.scopes import Budget, Names, Values, nearest
@@ -24,6 +25,7 @@ class Flattened:
         self.models: dict[tuple, Model] = {}
         self.elements: list[Element] = []
         self.cards: list[Card] = []
+        self.couplings: list[tuple[Coupling, Card]] = []
         self.by_original: dict[str, str] = {}
         self.noted: set[str] = set()
 
@@ -41,6 +43,10 @@ class Frame:
     def number(self, text: str) -> float:
         """Return the value of a number, a parameter or an expression."""
         return self.values.compute(text)
+
+    def evaluate(self, tree: Expression) -> float:
+        """Return the value of an expression."""
+        return evaluate(tree, self.values)
 
     def node(self, name: str) -> str:
         """Return our name of a node."""
@@ -91,25 +97,41 @@ class Frame:
                 self.card = card
                 self.flat.budget.element()
                 letter = card.keyword[0]
-                if letter != "x" and letter not in READERS:
+                if letter not in ("x", "k") and letter not in READERS:
                     raise unsupported(letter)
                 split = card.fields
                 if not split.places or not card.keyword.startswith(split.places[0]):
                     raise NetlistError("the card assigns a value to its own name")
                 if letter == "x":
                     self._call(split, path)
+                elif letter == "k":
+                    self._couple(split)
                 else:
                     self._take(split)
 
-    def _take(self, split: Fields) -> None:
-        read = element(split, self)
-        original = f"{self.prefix}{read.original}"
+    def _new_name(self, written: str) -> tuple[str, str]:
+        """Return the name of an element with the calls that lead to it, and ours."""
+        original = f"{self.prefix}{written}"
         if original in self.flat.by_original:
             raise NetlistError(f"the element '{original}' is there twice")
         # The letter must stay in front: it is what the element is.
         scope = self.prefix.rstrip(".")
-        name = self.flat.element_names.new(f"{read.original}_{scope}" if scope else read.original)
+        name = self.flat.element_names.new(f"{written}_{scope}" if scope else written)
         self.flat.by_original[original] = name
+        return original, name
+
+    def _couple(self, split: Fields) -> None:
+        read = coupling(split, self)
+        original, name = self._new_name(read.name)
+        inductors = tuple(f"{self.prefix}{inductor}" for inductor in read.inductors)
+        found = dataclasses.replace(
+            read, name=name, inductors=inductors, original=original, place=self.card.place
+        )
+        self.flat.couplings.append((found, self.card))
+
+    def _take(self, split: Fields) -> None:
+        read = element(split, self)
+        original, name = self._new_name(read.original)
         control = f"{self.prefix}{read.control}" if read.control else None
         self.flat.elements.append(
             dataclasses.replace(
@@ -141,6 +163,23 @@ class Frame:
         values = Values(block, self.values, given, self.flat.budget)
         ports = dict(zip(block.ports, map(self.node, places[1:-1]), strict=True))
         Frame(self.flat, values, f"{self.prefix}{places[0]}.", ports).expand((*path, called))
+
+
+def couplings(flat: Flattened) -> tuple[Coupling, ...]:
+    """Return the couplings with our names of the inductors."""
+    found: dict[frozenset[str], Coupling] = {}
+    for read, card in flat.couplings:
+        names = []
+        for original in read.inductors:
+            name = flat.by_original.get(original, "")
+            if name[:1] != "l":
+                hint = nearest(original, [o for o, n in flat.by_original.items() if n[0] == "l"])
+                raise card.refused(f"there is no inductor '{original}'{hint}")
+            names.append(name)
+        if frozenset(names) in found:
+            raise card.refused(f"{' and '.join(read.inductors)} are coupled twice")
+        found[frozenset(names)] = dataclasses.replace(read, inductors=tuple(names))
+    return tuple(found.values())
 
 
 def with_controls(flat: Flattened) -> tuple[Element, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Literal, get_args
 
 from eqprop_spice.errors import ConfigError, NetlistError
-from eqprop_spice.spice.deck import Deck, Element
+from eqprop_spice.spice.deck import Coupling, Deck, Element
 from eqprop_spice.spice.reader import read_text
 from eqprop_spice.spice.writer import ACCURATE_TOLERANCES, number
 
@@ -38,13 +38,25 @@ def _assigned(parameters) -> str:
     return "".join(f" {_checked(name)}={number(value)}" for name, value in parameters.items())
 
 
-def _cards(element: Element, sensed: frozenset[str], names: dict[str, str]) -> Iterator[str]:
+def _sine(element: Element, nodes: list[str], dialect: Dialect) -> str:
+    """Return the current of a Josephson element as a simulator reads it."""
+    signs = zip(nodes[2:], ("", "-"), strict=True)
+    drop = "".join(f"{sign}V({node})" for node, sign in signs if node != "0")
+    rate = number(element.parameters["rate"])
+    current = f"{number(element.value)}*sin({rate}*({drop}))"
+    return f"I={{{current}}}" if dialect == "xyce" else f"I={current}"
+
+
+def _cards(
+    element: Element, sensed: frozenset[str], names: dict[str, str], dialect: Dialect
+) -> Iterator[str]:
     """Yield the cards of an element.
 
     Args:
         element: It.
         sensed: Elements other than V whose current controls another.
         names: For these, the source of 0 V in series.
+        dialect: Whose expressions are written.
     """
     name = _letter_first(element.name)
     nodes = [_checked(node) for node in element.nodes]
@@ -53,6 +65,9 @@ def _cards(element: Element, sensed: frozenset[str], names: dict[str, str]) -> I
         # The source's current is that into the first node of the element behind it.
         yield f"{_letter_first(source)} {nodes[0]} {source} 0.0"
         nodes[0] = source
+    if element.kind == "B":
+        yield " ".join([name, *nodes[:2], _sine(element, nodes, dialect)])
+        return
     words = [name, *nodes]
     if element.control is not None:
         words.append(_letter_first(names.get(element.control, element.control)))
@@ -60,6 +75,12 @@ def _cards(element: Element, sensed: frozenset[str], names: dict[str, str]) -> I
         yield " ".join([*words, _checked(element.model)]) + _assigned(element.parameters)
     else:
         yield " ".join([*words, number(element.value)])
+
+
+def _coupled(coupling: Coupling) -> str:
+    """Return the card of coupled inductors."""
+    names = (coupling.name, *coupling.inductors)
+    return " ".join([*map(_letter_first, names), number(coupling.coefficient)])
 
 
 def _sense_names(deck: Deck) -> dict[str, str]:
@@ -109,7 +130,8 @@ def portable_netlist(
     sensed = frozenset(names)
     lines = [
         f"* {harmless}",
-        *(card for element in deck.elements for card in _cards(element, sensed, names)),
+        *(card for e in deck.elements for card in _cards(e, sensed, names, dialect)),
+        *(_coupled(coupling) for coupling in deck.couplings),
         *(
             f".MODEL {_checked(model.name)} {model.kind.upper()}({_assigned(model.parameters)[1:]})"
             for model in deck.models.values()
@@ -131,7 +153,8 @@ def in_dialect(text: str, dialect: str) -> str:
 
     Raises:
         ConfigError: If there is no such dialect.
-        NetlistError: If it holds what the portable form does not have: behavioral sources.
+        NetlistError: If it holds what the portable form does not have, such as most behavioral
+            sources.
     """
     if dialect not in get_args(Dialect):
         raise ConfigError(

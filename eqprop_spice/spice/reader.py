@@ -15,7 +15,7 @@ from eqprop_spice.spice import expressions
 from eqprop_spice.spice.cards import Card, Limits, Source, at, cards_of, decoded, read_limited
 from eqprop_spice.spice.deck import Deck, frozen
 from eqprop_spice.spice.fields import assignments, fields
-from eqprop_spice.spice.flatten import Flattened, Frame, with_controls
+from eqprop_spice.spice.flatten import Flattened, Frame, couplings, with_controls
 from eqprop_spice.spice.models import name_and_kind
 from eqprop_spice.spice.scopes import Block, Values, nearest
 from eqprop_spice.spice.settings import Settings, take_in
@@ -145,6 +145,7 @@ def read_text(
         junction_conductance=settings.junction_conductance,
         guesses=frozen({flat.nodes[node]: value for node, value in settings.guesses.items()}),
         notes=tuple(dict.fromkeys(notes)),
+        couplings=couplings(flat),
     )
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jaxtyping import Bool, Complex, Float
 from eqprop_spice.arrays import Array
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.lagrangian import ac_netlist
+from eqprop_spice.lagrangian.from_netlist import self_contained
 from eqprop_spice.lagrangian.network import GROUND, Network
 from eqprop_spice.phases import AbstractNudge, AbstractPhase, Force, Free
 from eqprop_spice.settled import Settled
@@ -72,6 +74,11 @@ class AcCircuit(AbstractSubstrate):
                 "Its periodic orbits are those of the substrate trajectory.Trajectory."
             )
         _ = self.output_weights, self._drive_numbers
+
+    @classmethod
+    def self_contained(cls, arguments: dict[str, Any], folder: Path) -> dict[str, Any]:
+        """Return arguments with the cards of the netlist at their `path`, if they have one."""
+        return self_contained(arguments, folder, keep=frozenset({"resistance", "frequency"}))
 
     @functools.cached_property
     def network(self) -> Network:

@@ -4,42 +4,25 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.errors import ConfigError, ConvergenceError
 from eqprop_spice.lagrangian.action import Action, Extremum, extremum
+from eqprop_spice.lagrangian.echo import echo, echo_response, motion
+from eqprop_spice.lagrangian.from_netlist import self_contained
 from eqprop_spice.lagrangian.network import Network
+from eqprop_spice.lagrangian.orbit import CROSSED, NONE, RESONANCE, Orbit
 from eqprop_spice.lagrangian.transient_netlist import transient_netlist
 from eqprop_spice.phases import AbstractNudge, AbstractPhase, Free
 from eqprop_spice.settled import Settled
 from eqprop_spice.substrates.base import AbstractSubstrate, Params
 
-NONE, RESONANCE, CROSSED = 0, 1, 2
-"""Why a sample is refused although its equations hold."""
-
 FEWEST_STEPS = 4
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Orbit(Settled):
-    """Trajectories of a batch of samples, and what is wrong with them.
-
-    Attributes:
-        trouble: 0, or 1 where the action is flat in a direction, or 2 where a nudge is so strong
-            that it was on the way from the free trajectory to this one.
-        node: The node that moves most along that direction.
-        harmonic: How many waves it has in a period, or half waves between fixed ends.
-    """
-
-    trouble: Int[Array, "*batch"]
-    node: Int[Array, "*batch"]
-    harmonic: Int[Array, "*batch"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +35,11 @@ class Trajectory(AbstractSubstrate):
     in units of $\Phi_0/2\pi$, so that those across junctions are phases.
 
     The boundary term of the variation vanishes if the trajectory is periodic, or if both its ends
-    are given. It does not if position and speed are given at the beginning: such a contrast would
-    be no gradient, and is not offered.
+    are given. If fluxes and charges are given at the beginning, it does not, and the nudged
+    trajectories are *echoes*: the free motion is followed, all charges are reversed at its end, and
+    it is run back with the nudge. Free and nudged motions then agree in their last state, motions
+    of two parameters in their first, so that both terms vanish from what is contrasted: the
+    Hamiltonian echo. Its action is not stationary by itself.
 
     Attributes:
         elements: Cards; see `lagrangian.network.USAGE`. Parameters are capacitances, inverse
@@ -62,18 +48,19 @@ class Trajectory(AbstractSubstrate):
         output_nodes: Nodes whose fluxes at the midpoints of the time steps are the outputs.
         period: Length of the trajectory [s].
         steps: Number of its time steps.
-        boundary: "periodic", or "fixed" fluxes at both ends.
+        boundary: "periodic", "fixed" fluxes at both ends, or "initial" fluxes and charges.
         tolerance: Largest residual of the equations of motion, relative to their terms.
 
-    A state is the fluxes of all nodes at all moments: `batch moment node`, with fixed ends the
+    A state is the fluxes of all nodes at all moments: `batch moment node`, unless periodic the
     first and the last among them.
 
     Inputs are the waveforms, step by step and in each by drive, then with fixed ends the fluxes of
-    all nodes at the beginning and at the end. Outputs are step by step, in each by node.
+    all nodes at the beginning and at the end, or with initial values fluxes and charges at the
+    beginning. Outputs are step by step, in each by node.
 
     References:
-        Massar (2025), Phys. Rev. E 112, 035304, arXiv:2505.07363; Marsden and West (2001), Acta
-        Numerica 10 (discrete mechanics).
+        Massar (2025), Phys. Rev. E 112, 035304, arXiv:2505.07363; Pourcel et al. (2025),
+        arXiv:2506.06248 (the echo); Marsden and West (2001), Acta Numerica 10 (discrete mechanics).
     """
 
     elements: tuple[str, ...]
@@ -86,11 +73,11 @@ class Trajectory(AbstractSubstrate):
 
     def __post_init__(self) -> None:
         """Refuse boundaries without a gradient, losses, and names that are not there."""
-        if self.boundary not in ("periodic", "fixed"):
+        if self.boundary not in ("periodic", "fixed", "initial"):
             raise ConfigError(
-                f"boundary is '{self.boundary}'; it must be 'periodic' or 'fixed'. With given "
-                "initial values the boundary term of the action does not vanish, and the contrast "
-                "of two trajectories is no gradient."
+                f"boundary is '{self.boundary}'; it must be 'periodic', 'fixed' or 'initial'. For "
+                "others the boundary term of the action does not vanish, and the contrast of two "
+                "trajectories is no gradient."
             )
         for name in ("period", "tolerance"):
             if not 0.0 < getattr(self, name) < math.inf:
@@ -106,6 +93,11 @@ class Trajectory(AbstractSubstrate):
         if not self.output_nodes:
             raise ConfigError("output_nodes names none; some flux has to be looked at.")
         _ = self._drive_numbers, self._output_numbers
+
+    @classmethod
+    def self_contained(cls, arguments: dict[str, Any], folder: Path) -> dict[str, Any]:
+        """Return arguments with the cards of the netlist at their `path`, if they have one."""
+        return self_contained(arguments, folder)
 
     @functools.cached_property
     def network(self) -> Network:
@@ -123,6 +115,10 @@ class Trajectory(AbstractSubstrate):
     @property
     def _ring(self) -> bool:
         return self.boundary == "periodic"
+
+    @property
+    def _echoes(self) -> bool:
+        return self.boundary == "initial"
 
     @property
     def time_step(self) -> float:
@@ -221,7 +217,7 @@ class Trajectory(AbstractSubstrate):
             currents += self._at_nodes(forces) / self.time_step
         for node in self._output_numbers:
             springs[node, node] += stiffness / self.time_step
-        ends = None if self._ring else inputs[count:].reshape(2, size)
+        ends = inputs[count:].reshape(2, size) if self.boundary == "fixed" else None
         return Action(
             self.network,
             self._values(params),
@@ -247,7 +243,8 @@ class Trajectory(AbstractSubstrate):
     ) -> list[Orbit]:
         """Return the trajectories in every phase; the nudged ones start from the free ones.
 
-        The residual is that of the equations of motion, relative to their terms.
+        The residual is that of the equations of motion, relative to their terms. A start is for
+        Newton's method on whole trajectories; motions from initial values need none.
         """
         found: list[Orbit] = []
         free: list[Extremum] = []
@@ -257,9 +254,15 @@ class Trajectory(AbstractSubstrate):
             rows = []
             for i, row in enumerate(np.asarray(inputs)):
                 action = self.action(params, row, forces[i], float(phase.conductance))
-                begin = free[i].fluxes if free else self._begin(action, start, i)
-                rows.append((action, extremum(action, begin)))
-            found.append(self._orbit(rows, free if phase.conductance else []))
+                if self._echoes:
+                    rest = self.action(params, row)
+                    at = echo(action, rest, free[i].fluxes) if free else self._motion(action, row)
+                else:
+                    begin = free[i].fluxes if free else self._begin(action, start, i)
+                    at = extremum(action, begin)
+                rows.append((action, at))
+            checked = free if phase.conductance and not self._echoes else []
+            found.append(self._orbit(rows, checked))
             free = free or [at for _, at in rows]
         return found
 
@@ -267,15 +270,20 @@ class Trajectory(AbstractSubstrate):
     def _num_outputs(self) -> int:
         return self.steps * len(self.output_nodes)
 
+    def _motion(self, action: Action, inputs: Float[np.ndarray, " input"]) -> Extremum:
+        """Return the motion from the initial values among the inputs."""
+        fluxes, charges = inputs[self.steps * len(self.drives) :].reshape(2, -1)
+        return motion(action, fluxes, charges)
+
     def _free(
         self, state: Float[Array, "*batch moment node"]
     ) -> Float[np.ndarray, "*batch rest node"]:
-        """Return the moments that are not given."""
-        return np.asarray(state) if self._ring else np.asarray(state)[..., 1:-1, :]
+        """Return the moments that may move."""
+        return np.asarray(state)[..., 1:-1, :] if self.boundary == "fixed" else np.asarray(state)
 
     def _whole(self, change: Float[np.ndarray, "rest node"]) -> Float[np.ndarray, "moment node"]:
-        """Return a change of the moments that are not given as one of all."""
-        return change if self._ring else np.pad(change, ((1, 1), (0, 0)))
+        """Return a change of the moments that may move as one of all."""
+        return np.pad(change, ((1, 1), (0, 0))) if self.boundary == "fixed" else change
 
     def _begin(self, action: Action, start: Any, sample: int) -> Float[np.ndarray, "moment node"]:
         """Return where Newton's method begins."""
@@ -326,10 +334,8 @@ class Trajectory(AbstractSubstrate):
         forces = np.asarray(phase.source_currents(len(inputs), self._num_outputs))
         rows = zip(np.asarray(inputs), forces, self._free(state), strict=True)
         stiffness = float(phase.conductance)
-        found = [
-            self._whole(self.action(params, x, f, stiffness).residual(at)[0]) for x, f, at in rows
-        ]
-        return np.stack(found)
+        found = [self.action(params, x, f, stiffness).residual(at)[0] for x, f, at in rows]
+        return np.stack([left if self._ring else np.pad(left, ((1, 1), (0, 0))) for left in found])
 
     def _mean(self, params, inputs, samples, slopes) -> dict[str, Array]:
         """Return the mean over samples of slopes by the values of elements, by parameters."""
@@ -363,15 +369,15 @@ class Trajectory(AbstractSubstrate):
         for x, fluxes, force in zip(
             np.asarray(inputs), self._free(state), np.asarray(forces), strict=True
         ):
-            pushed = 0.5 * self._at_nodes(force)
-            if self._ring:
-                pushed = pushed + np.roll(pushed, 1, 0)
-            else:
-                pushed = pushed[1:] + pushed[:-1]
-            if np.isfinite(fluxes).all():
-                found = self.action(params, x).hessian(fluxes).solve(pushed)
-            else:
+            action, pushed = self.action(params, x), 0.5 * self._at_nodes(force)
+            if not np.isfinite(fluxes).all():
                 found = np.full_like(fluxes, np.nan)
+            elif self._echoes:
+                found = echo_response(action, fluxes, 2.0 * pushed / self.time_step)
+            elif self._ring:
+                found = action.hessian(fluxes).solve(pushed + np.roll(pushed, 1, 0))
+            else:
+                found = action.hessian(fluxes).solve(pushed[1:] + pushed[:-1])
             changes.append(self._whole(found))
         change = np.stack(changes)
         return change, np.asarray(np.isfinite(change).all(axis=(1, 2)))
@@ -398,23 +404,7 @@ class Trajectory(AbstractSubstrate):
     def explain(self, settled: Settled, sample: int) -> str:
         """Name a resonance, or tell what is left of the equations."""
         assert isinstance(settled, Orbit)
-        trouble = int(np.asarray(settled.trouble)[sample])
-        if trouble == RESONANCE:
-            node = self.network.nodes[int(np.asarray(settled.node)[sample])]
-            harmonic = int(np.asarray(settled.harmonic)[sample])
-            waves = "the period" if self._ring else "half a wave between the ends"
-            return (
-                f"a natural oscillation, largest at node '{node}', has harmonic {harmonic} of "
-                f"{waves}: a resonance, at which the trajectory is not determined. Change the "
-                "period or the elements"
-            )
-        if trouble == CROSSED:
-            return (
-                "the nudge is so strong that a resonance lies between it and none: its trajectory "
-                "says nothing of the free one. Lower beta"
-            )
-        residual = float(np.asarray(settled.residual)[sample])
-        return f"the equations of motion are missed by {residual:.1e} of their terms"
+        return settled.explanation(sample, self.network.nodes, self.boundary)
 
     def named_state(self, state) -> tuple[list[str], Float[np.ndarray, "batch part"]]:
         """Return names and fluxes of all nodes at all free moments."""

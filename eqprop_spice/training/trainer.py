@@ -238,9 +238,12 @@ class Trainer:
         failed = int(np.argmin(converged))
         substrate = self.update.substrate
         (point,) = substrate.settle(params, inputs[failed : failed + 1], [Free()])
+        reason = substrate.explain(point, 0)
+        if np.asarray(point.converged)[0]:
+            reason = "which settles free, but not nudged: lower the rule's beta"
         raise ConvergenceError(
             f"{int((~converged).sum())} of {len(rows)} samples of a batch have no operating point; "
-            f"the first is sample {int(rows[failed])}, {substrate.explain(point, 0)}. Lower the "
+            f"the first is sample {int(rows[failed])}, {reason}. Lower the "
             "learning rate, tighten the Box constraint, or raise training.max_unconverged to drop "
             "them."
         )

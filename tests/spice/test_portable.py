@@ -31,15 +31,16 @@ def decks(draw) -> Deck:
     model = Model(draw(names), "d", frozen({"is": draw(numbers), "n": draw(st.floats(0.5, 3))}))
     elements = []
     for i in range(draw(st.integers(1, 8))):
-        letter = draw(st.sampled_from("rvicled"))
-        count = 4 if letter == "e" else 2
+        letter = draw(st.sampled_from("rvicledb"))
+        count = 4 if letter in "eb" else 2
+        given_parameters = {"d": {"area": draw(st.floats(0.1, 9))}, "b": {"rate": draw(numbers)}}
         elements.append(
             Element(
                 f"{letter}{i}",
                 tuple(draw(some_node) for _ in range(count)),
                 1.0 if letter == "d" else draw(numbers),
                 model=model.name if letter == "d" else None,
-                parameters=frozen({"area": draw(st.floats(0.1, 9))} if letter == "d" else {}),
+                parameters=frozen(given_parameters.get(letter, {})),
             )
         )
     used = {node for element in elements for node in element.nodes} - {"0"}

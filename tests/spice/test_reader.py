@@ -43,6 +43,31 @@ def test_elements_have_nodes_values_and_places():
     assert [e.place for e in found] == ["netlist:2", "netlist:3", "netlist:4"]
 
 
+def test_coupled_inductors():
+    cards = ("L1 a 0 1m", ".subckt t p", "Lx p 0 2m", "L1 p 0 3m", "K1 Lx L1 {-k}", ".ends")
+    found = deck("K2 L1 L2 0.5", *cards, "L2 a 0 4m", "X1 a t", ".param k=0.25")
+    names = {element.name: element.original for element in found.elements}
+    told = [(tuple(names[n] for n in c.inductors), c.coefficient) for c in found.couplings]
+    assert told == [(("l1", "l2"), 0.5), (("x1.lx", "x1.l1"), -0.25)]
+
+
+@pytest.mark.parametrize(
+    ("expression", "nodes", "current", "rate"),
+    [
+        ("1.5u*sin(v(f))", ("f", "0"), 1.5e-6, 1.0),
+        ("ic * SIN( V(f, g) )", ("f", "g"), 2.0, 1.0),
+        ("-{ic}*sin(3*(v(g) - v(f))/2)", ("g", "f"), -2.0, 1.5),
+        ("sin(-v(f))*ic/4", ("0", "f"), 0.5, 1.0),
+        ("{ic*sin(v(f)+v(0)-v(g)*1)}", ("f", "g"), 2.0, 1.0),
+        ("sin(v(1,2)-v(3,2))", ("n1", "n3"), 1.0, 1.0),
+    ],
+)
+def test_josephson_elements(expression, nodes, current, rate):
+    (found,) = deck(".param ic=2", f"Bj a 0 i = {expression}").elements
+    assert found.nodes == ("a", "0", *nodes)
+    assert (found.value, found.parameters["rate"]) == pytest.approx((current, rate), rel=1e-15)
+
+
 @pytest.mark.parametrize(
     ("card", "expected"),
     [
@@ -187,7 +212,22 @@ REFUSED = {
     "D1 1 0 m temp=50\n.model m d": "'temp =' is not supported",
     "D1 1 0 m\n.model m d(is=1f js=1f)": "twice",
     "Q1 1 2 0 m\n.model m vdmos": "'vdmos' are not supported",
-    "K1 L1 L2 1": "coupled inductors",
+    "B1 1 0 i=v(2)": "behavioral",
+    "B1 1 0 i=2*sin(v(2)+v(3))": "behavioral",
+    "B1 1 0 i=sin(v(2)-2*v(3))": "behavioral",
+    "B1 1 0 i=sin(v(2)+1)": "behavioral",
+    "B1 1 0 i=sin(v(2))*v(3)": "behavioral",
+    "B1 1 0 i=sin(v(2))/0": "divides by zero",
+    "B1 1 0 i=sin(v({2}))": "voltage or current of the circuit",
+    "B1 1 0 i=sin(v(2)) tc1=1": "cannot read",
+    "B1 1 0 i=a*sin(v(2))": "'a' is not defined",
+    "B1 1 0 i=sin(__voltage_0)": "behavioral",
+    "B1 1 i=sin(v(2))": "too few",
+    "L1 1 0 1\nK1 L1 L2 1": "no inductor 'l2'",
+    "L1 1 0 1\nR2 1 0 1\nK1 L1 R2 1": "no inductor 'r2'",
+    "L1 1 0 1\nK1 L1 L1 1": "with itself",
+    "L1 1 0 1\nL2 1 0 1\nK1 L1 L2 1.1": "between -1 and 1",
+    "L1 1 0 1\nL2 1 0 1\nK1 L1 L2 .1\nK2 L2 L1 .1": "coupled twice",
     "A1 1 2 m": "code models",
     "X1 1 2 s": "no subcircuit 's'",
     "X1 1 2 s\n.subckt s a\nR1 a 0 1\n.ends": "1 nodes, the call 2",
@@ -261,6 +301,8 @@ BOMBS = {
     "chain": "\n".join(f".param a{i}={{a{i + 1}}}" for i in range(3000)),
     "long": "R1 1 0 1k\n" + "+ tc1=1\n" * 9000,
     "not": "R1 1 0 {" + "!" * 5000 + "1}",
+    "sine": "B1 1 0 i=sin(" + "v(1)+" * 3000 + "v(1))",
+    "factors": "B1 1 0 i=" + "2*" * 5000 + "sin(v(1))",
 }
 
 
@@ -272,6 +314,10 @@ def test_limits_hold(bomb):
     with pytest.raises(NetlistError):
         deck(BOMBS[bomb])
     assert time.process_time() - started < BOMB_SECONDS
+
+
+def test_sums_of_many_terms_are_read():
+    assert values("R1 1 0 {" + "1+" * 9000 + "1}") == {"r1": 9001.0}
 
 
 def test_large_files_are_refused(tmp_path):

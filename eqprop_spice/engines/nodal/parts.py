@@ -304,6 +304,7 @@ def parts_of(deck: Deck) -> Parts:
     Raises:
         NetlistError: If it holds what the engine does not solve, with file, line and reason.
     """
+    # Coupled inductors are shorts like others.
     if deck.junction_conductance != JUNCTION_CONDUCTANCE:
         raise NetlistError(
             f"The netlist sets gmin to {deck.junction_conductance:g} S; the native engine solves "
@@ -316,6 +317,11 @@ def parts_of(deck: Deck) -> Parts:
             found.linear.append(dataclasses.replace(element, value=0.0))
         elif letter in READERS:
             READERS[letter](element, deck, found)
+        elif letter == "b":
+            raise NetlistError(
+                f"{element.place}: '{element.original}' is a Josephson element, whose phase no "
+                "operating point fixes. Its periodic orbits are those of trajectory.Trajectory."
+            )
         elif letter != "c":
             found.linear.append(element)
     return Parts(tuple(found.linear), tuple(found.devices))
