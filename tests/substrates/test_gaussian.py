@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -23,6 +24,8 @@ COST = SquaredError()
 INPUTS = np.array([[1.0, -0.5], [0.2, 0.8]])
 
 TARGETS = np.array([[0.3], [0.5]])
+
+STANDARD_ERRORS = 4.0
 
 NOISE = 1e-6
 """Relative error of gradients from ngspice's operating points and noise analyses."""
@@ -134,6 +137,33 @@ def test_johnson_noise_of_the_resistors_does_not_sample_the_co_content():
     inverse = system.settle(params, INPUTS, [Free()])[0].state.covariance[0]
     correlation = inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1])
     assert correlation > 0.1
+
+
+def test_an_exact_process_of_another_library_has_the_moments_of_the_closed_form():
+    thermox = pytest.importorskip("thermox")
+    system = circuit(temperature=0.3)
+    params = drawn(system, 1.0)
+    matrix = np.diag(params["ground"] + params["input"].sum(0))
+    for (a, b), g in zip(system.edges, params["coupling"], strict=True):
+        ends = np.zeros(4)
+        ends[[a, b]] = 1.0, -1.0
+        matrix = matrix + g * np.outer(ends, ends)
+    (closed,) = system.settle(params, INPUTS[:1], [Free()])
+    mean, covariance = np.asarray(closed.state.mean)[0], np.asarray(closed.state.covariance)[0]
+    # Capacitances of 1: dv = -G (v - G^-1 i) dt, and white currents of the density N = 2 tau.
+    rest = np.linalg.solve(matrix, INPUTS[0] @ params["input"])
+    times, noise = 3.0 * np.arange(8000), 2.0 * 0.3 * np.eye(4)
+    arrays = [jnp.asarray(a) for a in (times, rest, matrix, rest, noise)]
+    # Its default, a scan in parallel, takes five times as long to compile.
+    values = np.asarray(thermox.sample(jax.random.key(0), *arrays, associative_scan=False))
+    # 3 / G are times long enough for independent draws: the errors are those of a Gaussian.
+    apart = values - mean
+    error = np.sqrt(np.diag(covariance) / len(values))
+    assert (np.abs(apart.mean(0)) < STANDARD_ERRORS * error).all()
+    found = apart.T @ apart / len(values)
+    variances = np.diag(covariance)
+    spread = np.sqrt((np.outer(variances, variances) + covariance**2) / len(values))
+    assert (np.abs(found - covariance) < STANDARD_ERRORS * spread).all()
 
 
 def test_a_spring_is_drawn_and_mixtures_are_refused():
