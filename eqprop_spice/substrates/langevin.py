@@ -18,6 +18,9 @@ from eqprop_spice.settled import Settled
 from eqprop_spice.substrates.base import AbstractSubstrate, Params
 from eqprop_spice.substrates.sampled_base import AbstractSampled
 
+LEAST_ACCEPTED = 0.01
+"""Share of accepted proposals below which a chain counts as one that does not move."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Thermal(AbstractSampled):
@@ -143,7 +146,7 @@ class Thermal(AbstractSampled):
             self.step,
             len(lanes),
         )
-        kept, last, _ = chain.sample(
+        kept, last, accepted = chain.sample(
             rows, key, burn_in=self.burn_in, draws=self.draws, thinning=self.thinning
         )
         kept, last = (jnp.where(moves, values, rows) for values in (kept, last))
@@ -154,7 +157,11 @@ class Thermal(AbstractSampled):
         ends = _shaped(unravel, last, (batch, self.chains))
         weights = equal_weights(batch, count, rows.dtype)
         steps = self.burn_in + self.draws * self.thinning
-        return self._settled(Draws(values, weights, ends), steps)
+        found = self._settled(Draws(values, weights, ends), steps)
+        # A chain whose proposals are refused would pass for one without any error.
+        still = (accepted.reshape(batch, self.chains) < LEAST_ACCEPTED).any(1)
+        residual = jnp.where(still, jnp.inf, found.residual)
+        return dataclasses.replace(found, converged=found.converged & ~still, residual=residual)
 
 
 def _flat(state: Any):

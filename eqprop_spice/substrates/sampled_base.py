@@ -166,23 +166,27 @@ class AbstractSampled(AbstractSubstrate):
             return {}
         series = outputs.reshape(len(outputs), self.chains, count, outputs.shape[2])
         figures = describe(series)
-        return {**figures, "not_mixed": float(figures["r_hat"] > MIXED)}
+        stuck = figures["autocorrelation_time"] > count
+        return {**figures, "not_mixed": float(figures["r_hat"] > MIXED or stuck)}
 
     def complaint(self, figures: dict[str, float]) -> str | None:
         """Say that chains do not mix, if they do not."""
         if not figures.get("not_mixed"):
             return None
         return (
-            f"Chains do not mix: R-hat is {figures['r_hat']:.2f}, above {MIXED}, and of "
-            f"{figures['autocorrelation_time']:.1f} draws one is independent. Averages depend on "
-            "where chains start: raise burn_in, draws, thinning or the temperature."
+            f"Chains do not mix: R-hat is {figures['r_hat']:.2f}, where up to {MIXED} is good, and "
+            f"of {figures['autocorrelation_time']:.1f} draws one is independent. Averages depend "
+            "on where chains start: raise burn_in, draws, thinning or the temperature."
         )
 
     def explain(self, settled: Any, sample: int) -> str:
         """Tell the standard error, and how many draws would do."""
         found = float(np.asarray(settled.residual)[sample])
         if not np.isfinite(found):
-            return "its state is not finite; lower the step or the learning rate"
+            return (
+                "its chains never moved, or its state is not finite; lower the step or the "
+                "learning rate, or raise burn_in"
+            )
         needed = math.ceil(self.draws * (found / max(self.error, 1e-300)) ** 2)
         return (
             f"the standard error of an output is {found:.1e}, above the error of {self.error:.1e} "

@@ -223,10 +223,10 @@ class Trainer:
         for number, (rows, inputs, targets) in enumerate(
             zip(batches, all_inputs, all_targets, strict=True)
         ):
-            params = state.params
+            params, key = state.params, self.key(state.epoch, first + number)
             state, _, converged = self._visit(state, first + number, inputs[None], targets[None])
             if self._too_many(converged)[0]:
-                self._raise_unconverged(params, rows, inputs, converged[0])
+                self._raise_unconverged(params, rows, inputs, converged[0], key)
 
     def _raise_unconverged(
         self,
@@ -234,12 +234,15 @@ class Trainer:
         rows: np.ndarray,
         inputs: np.ndarray,
         converged: np.ndarray,
+        key: Any,
     ) -> None:
         failed = int(np.argmin(converged))
         substrate = self.update.substrate
-        (point,) = substrate.settle(params, inputs[failed : failed + 1], [Free()])
-        reason = substrate.explain(point, 0)
-        if np.asarray(point.converged)[0]:
+        # What a sample draws depends on its place in the batch.
+        met, place = (inputs, failed) if key is not None else (inputs[failed : failed + 1], 0)
+        (point,) = substrate.settle(params, met, [Free()], key=key)
+        reason = substrate.explain(point, place)
+        if np.asarray(point.converged)[place]:
             reason = "which settles free, but not nudged: lower the rule's beta"
         raise ConvergenceError(
             f"{int((~converged).sum())} of {len(rows)} samples of a batch have no operating point; "

@@ -13,6 +13,7 @@ from eqprop_spice.gradients.objective import objective
 from eqprop_spice.phases import Free, Spring
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.path_integral import PathIntegral
+from eqprop_spice.sampling.draws import Draws
 from eqprop_spice.substrates.boltzmann import BoltzmannGraph, BoltzmannMachine
 from tests.contracts import check_substrate, relative
 
@@ -275,6 +276,18 @@ def test_chains_that_do_not_mix_are_told():
     easy = {**params, "coupling": np.zeros(1), "bias": np.zeros(2)}
     (found,) = pair.settle(easy, np.zeros((1, 1)), [Free()], key=jax.random.key(0))
     assert pair.complaint(pair.diagnostics(found.state)) is None
+
+
+def test_a_chain_without_one_independent_draw_is_told():
+    slow = machine(method="gibbs", chains=2)
+    figures = {"autocorrelation_time": 39.0, "effective_draws": 1.0, "r_hat": 0.95}
+    assert slow.complaint({**figures, "not_mixed": 1.0}) is not None
+    # Half of the samples move once, in the middle of both chains.
+    moved = np.zeros((4, 2, 20, slow.num_units))
+    moved[:2, :, 10:, -1] = 1.0
+    weights = np.full((4, 40), 1 / 40)
+    draws = Draws(moved.reshape(4, 40, -1), weights, moved[:, :, -1])
+    assert slow.diagnostics(draws)["not_mixed"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,13 @@ def test_bounded_states_keep_their_bounds():
         assert error < 0.01
 
 
+def test_a_chain_that_never_moves_has_not_settled():
+    thermal = chains(1.5, burn_in=0, step=1e9, chains=2, draws=8)
+    (found,) = thermal.settle(PARAMS, INPUTS, [Free()], key=jax.random.key(0))
+    assert not np.asarray(found.converged).any()
+    assert "never moved" in thermal.explain(found, 0)
+
+
 def test_a_table_names_the_system():
     table = {
         "kind": "langevin.Thermal",

@@ -1,5 +1,6 @@
 """Training: however many minibatches one call visits, the updates are the same."""
 
+import re
 from pathlib import Path
 
 import jax
@@ -63,3 +64,15 @@ def test_the_first_minibatch_that_fails_is_named(monkeypatch: pytest.MonkeyPatch
 def test_layer_factors_have_to_fit_the_circuit() -> None:
     with pytest.raises(ConfigError, match="layer_factors has 3 values, but the system has 2"):
         Experiment.load(IRIS, ["optimizer.layer_factors=[1.0, 2.0, 3.0]"])
+
+
+@pytest.mark.slow
+def test_too_few_draws_name_their_error_and_how_many_would_do() -> None:
+    """Draws of a sample that failed are looked at again as they were, not its mean field."""
+    path = IRIS.with_name("noise") / "digits_gibbs.toml"
+    overrides = ["substrate.error=0.15", "substrate.hidden=[8]", "dataset.test_size=0.9"]
+    trainer = (experiment := Experiment.load(path, overrides)).trainer
+    with pytest.raises(ConvergenceError, match=r"standard error of an output is (.*), above") as e:
+        trainer.epoch(trainer.init(experiment.initial_params()))
+    found = re.search(r"output is (\S+), above .* about (\d+) draws", str(e.value))
+    assert found and float(found[1]) > 0.15 and int(found[2]) > 20
