@@ -157,6 +157,7 @@ def _diode(device: Shockley, v):
     return current, slope * part, curvature * part**3
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _node_law(slots: tuple[DiodeSlot, ...], u):
     """Return current [A], conductance [S], curvature [S/V], magnitude [A] of each node's diodes."""
     zero = jnp.zeros_like(u)
@@ -275,6 +276,7 @@ def _solve_safely(equation: _NodeEquation, u, settled, slope, tolerance: float):
     return u, slope
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def solve_nodes(slots: tuple[DiodeSlot, ...], c, current, guess):
     r"""Solve $c u + D(u) = I$ at every node of a batch.
 
