@@ -2,9 +2,10 @@
 
     python -m benchmarks.native_throughput
 
-One P-EP step is the free and the nudged phase, the contrast and an Adam update with clipping. The
-naive method is what one writes first: Newton on all free nodes of one sample after the other, with
-the Jacobian of the whole circuit as a dense matrix.
+One P-EP step is the free and the nudged phase, the contrast and an Adam update with clipping; all
+cores share a minibatch (EQPROP_CORES=1 for one). The naive method is what one writes first: Newton
+on all free nodes of one sample after the other, with the Jacobian of the whole circuit as a dense
+matrix.
 """
 
 import functools
@@ -28,7 +29,7 @@ from eqprop_spice.layers.amplifier import BidirectionalAmplifier
 from eqprop_spice.layers.base import layered_circuit
 from eqprop_spice.layers.dense import Dense
 from eqprop_spice.layers.diodes import AntiparallelDiodes
-from eqprop_spice.phases import Free
+from eqprop_spice.rules.base import AbstractRule
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
 from eqprop_spice.substrates.resistive import ResistiveNetwork
@@ -60,37 +61,59 @@ def best_seconds(run: Callable[[], object], rounds: int) -> float:
     return min(times)
 
 
-def step_seconds(circuit: Circuit, engine: AbstractEngine, rule, batch: int, rounds: int) -> float:
-    """Return the time of one training step [s]."""
+def trainer_of(circuit: Circuit, engine: AbstractEngine, rule: AbstractRule, batch: int) -> Trainer:
+    """Return what trains a circuit on random samples."""
     rng = np.random.default_rng(0)
-    params = {n: rng.uniform(1e-4, 1e-2, s) for n, s in circuit.parameter_shapes().items()}
     inputs = rng.uniform(-2, 2, (batch, circuit.num_inputs))
     targets = rng.uniform(-1, 1, (batch, circuit.num_outputs))
     adam = functools.partial(make_optimizer, "adam", num_steps=1000)
-    trainer = Trainer(
-        Update(ResistiveNetwork(circuit, engine), rule, SquaredError(), adam, Box(1e-5, 1e-1)),
+    parts = ResistiveNetwork(circuit, engine), rule, SquaredError(), adam, Box(1e-5, 1e-1)
+    return Trainer(
+        Update(*parts, spread=engine.traceable),
         1e-6,
         Data(inputs, targets, inputs[:0], targets[:0], "regression"),
         batch_size=0,
         seed=0,
     )
-    state = trainer.init(params)
-    if engine.traceable:
-        inputs, targets = jnp.asarray(inputs), jnp.asarray(targets)
+
+
+def random_params(circuit: Circuit) -> dict[str, np.ndarray]:
+    """Return conductances [S]."""
+    rng = np.random.default_rng(0)
+    return {n: rng.uniform(1e-4, 1e-2, s) for n, s in circuit.parameter_shapes().items()}
+
+
+def step_seconds(
+    circuit: Circuit, engine: AbstractEngine, rule: AbstractRule, batch: int, rounds: int
+) -> float:
+    """Return the time of one training step [s]."""
+    trainer = trainer_of(circuit, engine, rule, batch)
+    # The first step brings everything to where it stays.
+    data = trainer.data
+    state, _, _ = trainer.step(
+        trainer.init(random_params(circuit)), data.train_inputs, data.train_targets
+    )
 
     def run():
-        after, _, converged = trainer.step(state, inputs, targets)
+        after, _, converged = trainer.step(state, data.train_inputs, data.train_targets)
         assert np.asarray(converged).all()
         return after.params
 
     return best_seconds(run, rounds)
 
 
+def free_seconds(circuit: Circuit, batch: int, rounds: int) -> float:
+    """Return the time of a free phase [s]."""
+    trainer = trainer_of(circuit, Native(), SmallSignal(), batch)
+    params = {name: jnp.asarray(values) for name, values in random_params(circuit).items()}
+    inputs = trainer.data.train_inputs
+    return best_seconds(lambda: trainer.update.free(params, inputs, None).state, rounds)
+
+
 def naive_seconds(circuit: Circuit, samples: int) -> float:
     """Return the time per sample of a free phase by dense Newton in numpy [s]."""
-    rng = np.random.default_rng(0)
-    params = {n: rng.uniform(1e-4, 1e-2, s) for n, s in circuit.parameter_shapes().items()}
-    inputs = rng.uniform(-2, 2, (samples, circuit.num_inputs))
+    params = random_params(circuit)
+    inputs = np.random.default_rng(0).uniform(-2, 2, (samples, circuit.num_inputs))
     nothing = np.zeros((1, circuit.num_outputs))
     count = len(circuit.free_nodes)
     unit_changes = circuit.selection.spread(np.eye(count))
@@ -128,21 +151,20 @@ def main() -> None:
     print(f"  naive numpy       {naive:10,.1f} free phases/s (native is {native / naive:,.0f}x)")
     deep = BATCH / step_seconds(deep_network((512, 512)), Native(), rule, BATCH, 4)
     print(f"785-512-512-20, batch {BATCH}: native {deep:,.0f} samples/s")
-    shapes = small.parameter_shapes()
+    few = 64 / step_seconds(small, Native(), rule, 64, 4 * ROUNDS)
+    print(f"785-100-20, batch 64: native {few:,.0f} samples/s")
+    free = BATCH / free_seconds(small, BATCH, ROUNDS)
+    print(f"785-100-20: native, free phase alone {free:,.0f} samples/s")
     rng = np.random.default_rng(0)
-    params = {n: jnp.asarray(rng.uniform(1e-4, 1e-2, s)) for n, s in shapes.items()}
-    inputs = jnp.asarray(rng.uniform(-2, 2, (BATCH, 784)))
-    free = jax.jit(lambda p, x: Native().settle(small, p, x, [Free()])[0].voltages)
-    rate = BATCH / best_seconds(lambda: free(params, inputs), ROUNDS)
-    print(f"785-100-20: native, free phase alone {rate:,.0f} samples/s")
     exponentials = jnp.asarray(rng.uniform(-1, 1, (BATCH, 100)))
     seconds = best_seconds(lambda: jnp.exp(exponentials), 50)
     print(f"  one exponential per hidden node: {BATCH / seconds:,.0f} samples/s")
     matrix = jnp.asarray(rng.uniform(size=(785, 100)))
     product = jax.jit(lambda a, b: a @ b)
     left = jnp.asarray(rng.uniform(size=(BATCH, 785)))
-    seconds = best_seconds(lambda: product(left, matrix), 50)
-    print(f"  one 785x100 matrix product: {BATCH / seconds:,.0f} samples/s")
+    products = BATCH / best_seconds(lambda: product(left, matrix), 50)
+    print(f"  one 785x100 matrix product: {products:,.0f} samples/s")
+    print(f"in products: P-EP step {products / native:.1f}, free phase {products / free:.1f}")
 
 
 if __name__ == "__main__":

@@ -71,6 +71,47 @@ def keep_compiled() -> None:
 
 keep_compiled()
 
+CORES_VARIABLE = "EQPROP_CORES"
+"""Environment variable: how many cores share the samples of a large minibatch."""
+
+MAX_CORES = 8
+"""More would spend their time on averaging gradients."""
+
+
+def chosen_cores() -> int:
+    """Return how many cores a process uses: all that it may, or what the environment says.
+
+    Raises:
+        ConfigError: If that is no positive number.
+    """
+    chosen = os.environ.get(CORES_VARIABLE)
+    if chosen is None:
+        return min(available_cores(), MAX_CORES)
+    if not (chosen.isdecimal() and int(chosen) > 0):
+        raise ConfigError(
+            f"The environment variable {CORES_VARIABLE} is '{chosen[:20]}'; it says how many cores "
+            "a process uses, such as 2."
+        )
+    return int(chosen)
+
+
+def available_cores() -> int:
+    """Return how many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_cores_devices() -> None:
+    """Tell JAX that every core is a device; see `training.cores`.
+
+    A process that other code has set up is left as it is.
+    """
+    if JAX_WAS_HERE or "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    jax.config.update("jax_num_cpu_devices", chosen_cores())
+
+
+make_cores_devices()
+
 Array: TypeAlias = np.ndarray | jax.Array
 """A numpy or JAX array. Formulas use the namespace of their argument and run on both."""
 

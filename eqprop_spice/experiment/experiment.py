@@ -543,6 +543,14 @@ class Experiment:
             )
         return dict(zip(names, factors, strict=False))
 
+    @property
+    def _can_be_spread(self) -> bool:
+        """Whether cores may share a minibatch: its samples settle apart, in one program."""
+        substrate = self.substrate
+        alone = not (substrate.random or substrate.warm)
+        holding = "hold" in self.rule.needs
+        return self.table.circuit is not None and alone and substrate.vectorizable(holding=holding)
+
     @functools.cached_property
     def trainer(self) -> Trainer:
         """Everything that turns a state of training into the next.
@@ -559,7 +567,7 @@ class Experiment:
         shapes = data.train_inputs.shape, data.train_targets.shape
         quick = table.circuit is not None and self._visits <= QUICK_VISITS
         parts = self.substrate, self.rule, self.cost, self.optimizer, self.constraint
-        update = Update(*parts, quick=quick)
+        update = Update(*parts, quick=quick, spread=not quick and self._can_be_spread)
         return Trainer(
             share(f"{shapes} {self.content_but(SEED, RATE, DATASET)}", update),
             table.optimizer.learning_rate,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import eqprop_spice
 from eqprop_spice.errors import NetlistError
+from eqprop_spice.training.cores import most_cores
 
 UNKNOWN = "unknown"
 
@@ -25,6 +26,7 @@ def provenance() -> dict[str, str]:
         "commit": commit_of(Path(eqprop_spice.__file__).parent.parent),
         "python": platform.python_version(),
         "ngspice": _ngspice_version(),
+        "cores": str(most_cores()),
         **{name: _package_version(name) for name in PACKAGES},
     }
 

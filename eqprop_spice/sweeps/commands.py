@@ -51,9 +51,10 @@ def is_very_large(sweep: Sweep) -> bool:
 
 def large_question(sweep: Sweep, num_workers: int | None) -> str:
     """Return what a very large sweep would cost, measured on its first cells."""
-    from eqprop_spice.sweeps.execute import default_workers, estimate_seconds
+    from eqprop_spice.arrays import available_cores
+    from eqprop_spice.sweeps.execute import estimate_seconds
 
-    workers = num_workers or default_workers()
+    workers = num_workers or available_cores()
     sizes = " x ".join(f"{axis.name} {len(axis)}" for axis in sweep.axes)
     return (
         f"This sweep has {sweep.num_cells:,} cells ({sizes}) and would take about "
@@ -92,11 +93,12 @@ def run(
     progress: Callable[[int, Mapping[str, int]], None] | None = None,
 ) -> None:
     """Compute what is missing; see `execute`."""
-    from eqprop_spice.sweeps.execute import default_workers, execute
+    from eqprop_spice.arrays import available_cores
+    from eqprop_spice.sweeps.execute import execute
 
     if scheduler is not None:
         check_extra("distributed")
-    workers = num_workers or default_workers()
+    workers = num_workers or available_cores()
     execute(store, scheduler=scheduler, num_workers=workers, progress=progress)
 
 

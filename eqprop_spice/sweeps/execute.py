@@ -6,7 +6,6 @@ cells that were under way, which are computed again.
 
 import dataclasses
 import logging
-import os
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -172,11 +171,6 @@ class _Work:
         for cell, result in zip(task.cells, results, strict=True):
             del self.left[cell]
             self._counts[result.status] += 1
-
-
-def default_workers() -> int:
-    """Return how many processes this machine computes with."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def estimate_seconds(sweep: Sweep, num_workers: int) -> float:

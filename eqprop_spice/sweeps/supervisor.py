@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eqprop_spice.arrays import CORES_VARIABLE
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.sweeps.cell import CellResult, from_bytes
 from eqprop_spice.sweeps.child import HEADER
@@ -112,8 +113,11 @@ class _Child:
 
 
 def _safe_environment() -> dict[str, str]:
-    """Return the environment, without what makes Python import from the working folder."""
-    environment = dict(os.environ)
+    """Return the environment, without what makes Python import from the working folder.
+
+    Every core has a process, so that a process has one core unless the user says otherwise.
+    """
+    environment = {CORES_VARIABLE: "1"} | os.environ
     if "PYTHONPATH" in environment:
         # An empty or relative entry means a place that depends on the working folder.
         entries = environment["PYTHONPATH"].split(os.pathsep)

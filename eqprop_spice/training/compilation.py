@@ -19,17 +19,20 @@ UNOPTIMIZED: dict[str, Any] = {
 @functools.cache
 def unoptimized() -> dict[str, Any] | None:
     """Return the options; None on other platforms, and where this XLA does not know them."""
-    if jax.default_backend() != "cpu":
-        return None
+    return UNOPTIMIZED if jax.default_backend() == "cpu" and knows(UNOPTIMIZED) else None
+
+
+def knows(options: dict[str, Any]) -> bool:
+    """Whether this XLA takes some options."""
 
     def same(x: Array) -> Array:
         return x
 
     try:
-        jax.jit(same, compiler_options=UNOPTIMIZED).lower(0.0).compile()
+        jax.jit(same, compiler_options=options).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:
-        return None
-    return UNOPTIMIZED
+        return False
+    return True
 
 
 def compiled(function: Callable, *, quick: bool) -> Any:

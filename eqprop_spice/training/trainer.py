@@ -190,10 +190,10 @@ class Trainer:
         if most == 1 or inputs.shape[1] != self._full_size:
             following, outputs, converged = self.step(state, inputs[0], targets[0], keys[0])
             return following, np.asarray(outputs)[None], np.asarray(converged)[None]
-        padded = [
-            np.pad(array, ((0, most - count), *[(0, 0)] * (array.ndim - 1)))
-            for array in (inputs, targets)
-        ]
+        padded = [inputs, targets]
+        if count < most:
+            room = (0, most - count)
+            padded = [np.pad(array, (room, *[(0, 0)] * (array.ndim - 1))) for array in padded]
         stacked = None if keys[0] is None else jnp.stack(keys + keys[:1] * (most - count))
         params, optimizer_state, carry, outputs, converged = self.update.steps(
             state.params,

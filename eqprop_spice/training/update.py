@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec as P
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.constraints.base import AbstractConstraint
@@ -16,6 +17,14 @@ from eqprop_spice.phases import Free
 from eqprop_spice.rules.base import AbstractRule, Estimate
 from eqprop_spice.substrates.base import AbstractSubstrate
 from eqprop_spice.training.compilation import compiled
+from eqprop_spice.training.cores import (
+    BATCHES,
+    SAMPLES,
+    SHARED,
+    Meeting,
+    gradient_here,
+    spread,
+)
 
 MAX_SHARED = 8
 """Compiled updates that a process keeps for later experiments; after so many new ones, all that
@@ -36,6 +45,7 @@ class Update:
         optimizer: Returns an optax optimizer for a learning rate, which may be traced.
         constraint: What every update is mapped to, if anything.
         quick: Whether it is compiled without optimization, since there is little to do.
+        spread: Whether large minibatches are spread over the cores.
     """
 
     substrate: AbstractSubstrate
@@ -44,6 +54,7 @@ class Update:
     optimizer: Callable[[Any], optax.GradientTransformation]
     constraint: AbstractConstraint | None
     quick: bool = False
+    spread: bool = False
 
     @functools.cached_property
     def start(self):
@@ -70,20 +81,43 @@ class Update:
 
         return jax.jit(follow)
 
-    def _step(self, params, optimizer_state, carry, inputs, targets, rate, key):
+    def _step(self, meeting: Meeting, params, optimizer_state, carry, inputs, targets, rate, key):
         """Return the next parameters, optimizer state and carry, and what was met on the way."""
         substrate = self.substrate
         start = None if carry is None else jax.tree.map(lambda leaf: leaf[: len(inputs)], carry)
         estimate = self.rule(substrate, params, inputs, targets, self.cost, start=start, key=key)
-        params, optimizer_state = self.follow(params, optimizer_state, estimate.gradient, rate)
+        gradient = meeting(estimate)
+        params, optimizer_state = self.follow(params, optimizer_state, gradient, rate)
         if carry is not None:
             carry = _carried(carry, estimate)
         return params, optimizer_state, carry, estimate.outputs, estimate.converged
 
+    def _steps(
+        self, meeting: Meeting, params, optimizer_state, carry, inputs, targets, rate, keys, count
+    ):
+        """Visit the first `count` of some minibatches."""
+
+        def visit(number, loop):
+            params, optimizer_state, carry, outputs, converged = loop
+            key = None if keys is None else keys[number]
+            params, optimizer_state, carry, found, settled = self._step(
+                meeting, params, optimizer_state, carry, inputs[number], targets[number], rate, key
+            )
+            outputs = outputs.at[number].set(found)
+            converged = converged.at[number].set(settled)
+            return params, optimizer_state, carry, outputs, converged
+
+        nothing = jnp.zeros_like(targets), jnp.zeros(targets.shape[:2], bool)
+        start = (params, optimizer_state, carry, *nothing)
+        return jax.lax.fori_loop(0, count, visit, start)
+
     @functools.cached_property
     def step(self):
         """Estimate and follow; one compiled function where the substrate allows it."""
-        return self._compiled(self._step)
+        taken = (SHARED, SHARED, SHARED, SAMPLES, SAMPLES, SHARED, SHARED)
+        return self._compiled(
+            self._step, taken, (SHARED, SHARED, SHARED, SAMPLES, SAMPLES), place=3
+        )
 
     @functools.cached_property
     def steps(self):
@@ -91,35 +125,26 @@ class Update:
 
         The count is not compiled in, so that the remainder of an epoch needs no program of its own.
         """
-
-        def steps(params, optimizer_state, carry, inputs, targets, rate, keys, count):
-            def visit(number, loop):
-                params, optimizer_state, carry, outputs, converged = loop
-                key = None if keys is None else keys[number]
-                params, optimizer_state, carry, found, settled = self._step(
-                    params, optimizer_state, carry, inputs[number], targets[number], rate, key
-                )
-                outputs = outputs.at[number].set(found)
-                converged = converged.at[number].set(settled)
-                return params, optimizer_state, carry, outputs, converged
-
-            nothing = jnp.zeros_like(targets), jnp.zeros(targets.shape[:2], bool)
-            start = (params, optimizer_state, carry, *nothing)
-            return jax.lax.fori_loop(0, count, visit, start)
-
-        return self._compiled(steps)
+        taken = (SHARED, SHARED, SHARED, BATCHES, BATCHES, SHARED, SHARED, SHARED)
+        return self._compiled(
+            self._steps, taken, (SHARED, SHARED, SHARED, BATCHES, BATCHES), place=3
+        )
 
     @functools.cached_property
     def free(self):
         """Where some samples settle freely, compiled where the substrate allows it."""
 
-        def free(params: Mapping[str, Array], inputs: Array, key: Any = None):
+        def free(_: Meeting, params: Mapping[str, Array], inputs: Array, key: Any = None):
             return self.substrate.settle(params, inputs, [Free()], key=key)[0]
 
-        return self._compiled(free)
+        return self._compiled(free, (SHARED, SAMPLES, SHARED), SAMPLES, place=1)
 
-    def _compiled(self, function: Callable) -> Any:
-        return compiled(function, quick=self.quick) if self.substrate.traceable else function
+    def _compiled(self, function: Callable, taken: tuple[P, ...], given: Any, *, place: int) -> Any:
+        """Return a function of a meeting and more compiled, if it can be; see `spread`."""
+        if self.spread:
+            return spread(function, taken, given, place=place)
+        plain = functools.partial(function, gradient_here)
+        return compiled(plain, quick=self.quick) if self.substrate.traceable else plain
 
 
 def _carried(carry: Any, estimate: Estimate) -> Any:
