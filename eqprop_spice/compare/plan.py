@@ -15,7 +15,7 @@ from typing import Any
 from eqprop_spice.compare.names import RULES, chosen
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.experiment.experiment import Experiment
-from eqprop_spice.experiment.kinds import resolve
+from eqprop_spice.experiment.kinds import build, resolve
 from eqprop_spice.experiment.overrides import assign
 from eqprop_spice.experiment.tables import CompareTable
 from eqprop_spice.sweeps.axes import Sweep, flattened_case, sweep_of
@@ -34,7 +34,8 @@ def comparison_of(
 
     Args:
         experiment: What to train; of its own rule, the fields stay that another rule has too.
-        rules: Names of rules, or "all"; those of the [compare] table by default.
+        rules: Names of rules, or "all", which are those that the system can follow; those of the
+            [compare] table by default.
         seeds: How many seeds, from 0; as the [compare] table says by default.
 
     Raises:
@@ -45,10 +46,14 @@ def comparison_of(
     for name in table.settings:
         # A mistyped one would be left out in silence.
         chosen([name], f"{where}.settings")
-    if rules is None:
-        names = chosen(table.rules, f"{where}.rules")
-    else:
-        names = chosen(rules, "--rules")
+    asked = table.rules if rules is None else tuple(rules)
+    names = chosen(asked, f"{where}.rules" if rules is None else "--rules")
+    abilities = experiment.substrate.abilities
+    names = tuple(
+        name
+        for name in names
+        if name in asked or build("rules", _rule(experiment, name)).needs <= abilities
+    )
     count = table.seeds if seeds is None else seeds
     axes = {
         AXIS: {"cases": {name: _case(experiment, name, table) for name in names}},
@@ -69,12 +74,17 @@ def is_comparison(sweep: Sweep) -> bool:
     return set(dimensions) == {AXIS, START} and set(dimensions[AXIS]) <= set(RULES)
 
 
-def _case(experiment: Experiment, name: str, table: CompareTable) -> dict[str, Any]:
-    """Return what a rule puts into the experiment, by key."""
+def _rule(experiment: Experiment, name: str) -> dict[str, Any]:
+    """Return the table of a rule, with the fields that it shares with the experiment's."""
     rule = RULES[name]
     fields = {field.name for field in dataclasses.fields(resolve("rules", rule.kind))}
     carried = {k: v for k, v in experiment.table.rule.items() if k in fields}
-    values: dict[str, Any] = {AXIS: carried | dict(rule.table)}
+    return carried | dict(rule.table)
+
+
+def _case(experiment: Experiment, name: str, table: CompareTable) -> dict[str, Any]:
+    """Return what a rule puts into the experiment, by key."""
+    values: dict[str, Any] = {AXIS: _rule(experiment, name)}
     for key, value in flattened_case(table.settings.get(name, {})):
         _check_key(key, f"{experiment.source}, compare.settings.{name}")
         if key.startswith(f"{AXIS}."):

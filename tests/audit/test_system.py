@@ -56,3 +56,15 @@ def test_the_command_prints_and_writes_its_report(tmp_path):
 def test_refuses_no_samples():
     with pytest.raises(ConfigError, match="--samples is 0"):
         audit_system(Experiment.load(TOY), num_samples=0)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("butterworth_3", marks=pytest.mark.slow), "josephson_pair"]
+)
+def test_filters_and_trajectories_are_audited(name):
+    path = Path(__file__).parents[2] / "experiments" / "lagrangian" / f"{name}.toml"
+    found = audit_system(Experiment.load(path), num_samples=2, num_parameters=3)
+    assert found.verdict == "OK"
+    for comparison in found.references["finite differences"].values():
+        assert comparison.relative_error < DIFFERENCES
+    assert found.scans["P-EP"].slope == pytest.approx(1.0, abs=0.1)

@@ -126,3 +126,12 @@ def test_another_sweep_is_no_comparison():
     assert not is_comparison(sweep_of(experiment("[sweep]\nbeta = [1e-4]\nstart = [0]")))
     named = experiment("[sweep]\nstart = [0]\n[sweep.rule.cases]\nmine = { rule.beta = 1e-3 }")
     assert not is_comparison(sweep_of(named))
+
+
+@pytest.mark.parametrize("name", ["butterworth_3", "josephson_pair"])
+def test_all_rules_are_those_that_a_system_can_follow(name):
+    path = EXPERIMENTS / "lagrangian" / f"{name}.toml"
+    found = comparison_of(Experiment.load(path), rules=["all"], seeds=1)
+    assert found.axes[0].labels == ("bp", "p_ep", "n_ep", "c_ep")
+    with pytest.raises(ConfigError, match="ContrastiveLearning needs a system"):
+        comparison_of(Experiment.load(path), rules=["all", "cl"], seeds=1)
