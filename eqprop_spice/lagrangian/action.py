@@ -24,6 +24,9 @@ LARGEST_STEP = 1.0
 RAMP = 8
 """Parts in which currents, and given ends, are turned on where Newton's method fails at once."""
 
+FOLD = 1e-3
+"""Smallest such part: where even that is too much, the branch of solutions ends in a fold."""
+
 FOUND = 1e-9
 """A residual relative to its terms from which Newton's method has never left."""
 
@@ -199,6 +202,7 @@ class Extremum:
         num_steps: Newton steps taken.
         resonance: The node and the harmonic along which the action is flat, if it is.
         hessian: The second derivative, near the end.
+        share: Of the currents and given ends, up to which the branch from the start leads.
     """
 
     fluxes: Float[np.ndarray, "moment node"]
@@ -206,27 +210,36 @@ class Extremum:
     num_steps: int
     resonance: tuple[int, int] | None
     hessian: BlockTridiagonal
+    share: float = 1.0
 
 
 def extremum(action: Action, start: Float[np.ndarray, "moment node"]) -> Extremum:
     """Find a stationary point by Newton's method on the whole path, whatever signs curvatures have.
 
     Where that fails from the start, the currents, and given ends, are turned on in parts, each
-    from the last.
+    from the last. If the branch of solutions ends on the way, the mode is named that becomes soft.
     """
     found = _newton(action, start)
     if found.residual <= FOUND or action.linear:
         return found
-    at, count = start, found.num_steps
-    for part in range(1, RAMP + 1):
-        share = part / RAMP
-        ends = None if action.ends is None else action.ends * share
-        weaker = dataclasses.replace(action, currents=action.currents * share, ends=ends)
+    last, count, share, part = found, found.num_steps, 0.0, 1.0 / RAMP
+    at, action_there = start, action
+    while share < 1.0 and part >= FOLD:
+        trial = min(1.0, share + part)
+        ends = None if action.ends is None else action.ends * trial
+        weaker = dataclasses.replace(action, currents=action.currents * trial, ends=ends)
         found = _newton(weaker, at)
-        at, count = found.fluxes, count + found.num_steps
-        if found.residual > FOUND:
-            break
-    return dataclasses.replace(found, num_steps=count)
+        count += found.num_steps
+        if found.residual <= FOUND:
+            last, share, at, action_there = found, trial, found.fluxes, weaker
+        else:
+            part *= 0.5
+    if share < 1.0:
+        mode = _softest(action_there, last.hessian)[1] if share else None
+        missing, size = action.residual(at)
+        left = float(abs(missing).max() / size) if size > 0.0 else np.inf
+        return Extremum(at, max(left, 2.0 * FOUND), count, mode, last.hessian, share)
+    return dataclasses.replace(last, num_steps=count)
 
 
 def _newton(action: Action, start: Float[np.ndarray, "moment node"]) -> Extremum:
@@ -251,14 +264,18 @@ def _newton(action: Action, start: Float[np.ndarray, "moment node"]) -> Extremum
 
 
 def _resonance(action: Action, hessian: BlockTridiagonal) -> tuple[int, int] | None:
-    """Return the node that moves most, and how often in a period, along which nothing resists."""
-    smallest, vector = hessian.smallest()
+    """Return the mode along which nothing resists, if there is one."""
+    smallest, mode = _softest(action, hessian)
     rounding = ROUNDING * hessian.scale
-    if smallest > RESONANCE * action.stored_scale + rounding:
-        return None
+    return mode if smallest <= RESONANCE * action.stored_scale + rounding else None
+
+
+def _softest(action: Action, hessian: BlockTridiagonal) -> tuple[float, tuple[int, int]]:
+    """Return the smallest eigenvalue, the node that moves most, and how often in a period."""
+    smallest, vector = hessian.smallest()
     node = int(abs(vector).max(0).argmax())
     moving = vector[:, node]
     if action.ring:
-        return node, int(abs(np.fft.rfft(moving)).argmax())
+        return smallest, (node, int(abs(np.fft.rfft(moving)).argmax()))
     # Half waves between fixed ends.
-    return node, int((np.diff(np.sign(moving)) != 0).sum()) + 1
+    return smallest, (node, int((np.diff(np.sign(moving)) != 0).sum()) + 1)

@@ -16,7 +16,7 @@ from eqprop_spice.lagrangian.action import Action, Extremum, extremum
 from eqprop_spice.lagrangian.echo import echo, echo_response, motion
 from eqprop_spice.lagrangian.from_netlist import self_contained
 from eqprop_spice.lagrangian.network import Network
-from eqprop_spice.lagrangian.orbit import CROSSED, NONE, RESONANCE, Orbit
+from eqprop_spice.lagrangian.orbit import CROSSED, FOLDED, NONE, RESONANCE, Orbit
 from eqprop_spice.lagrangian.transient_netlist import transient_netlist
 from eqprop_spice.phases import AbstractNudge, AbstractPhase, Free
 from eqprop_spice.settled import Settled
@@ -298,7 +298,7 @@ class Trajectory(AbstractSubstrate):
         """Return what was found, judged."""
         troubles, places = [], []
         for i, (action, at) in enumerate(rows):
-            trouble = NONE if at.resonance is None else RESONANCE
+            trouble = NONE if at.resonance is None else RESONANCE if at.share == 1.0 else FOLDED
             if free and not trouble:
                 # The eigenvalues move one way with a spring: one that has changed its sign was 0.
                 now = action.hessian(at.fluxes).num_negative()
@@ -313,7 +313,8 @@ class Trajectory(AbstractSubstrate):
         state = np.where(converged[:, None, None], states, np.nan)
         steps = np.array([at.num_steps for _, at in rows], int)
         node, harmonic = np.array(places, int).reshape(-1, 2).T
-        return Orbit(state, converged, residual, steps, trouble, node, harmonic)
+        share = np.array([at.share for _, at in rows])
+        return Orbit(state, converged, residual, steps, trouble, node, harmonic, share)
 
     def outputs(self, state) -> Float[np.ndarray, "batch output"]:
         """Return the fluxes of the output nodes at the midpoints."""

@@ -132,6 +132,18 @@ def test_a_resonance_is_named():
     assert chain.settle(off, drive, [Free()])[0].converged[0]
 
 
+def test_a_fold_of_the_driven_motion_is_named():
+    # The small swing and an unstable one meet at 1.77 of this drive; beyond, a large one is left.
+    elements = ("c1 a 0 0.8", "c2 b 0 1.5", "j1 a 0 1.4", "j2 b 0 0.5", "l1 a b 0.90909")
+    fixed = dataclasses.replace(PAIR, elements=elements)
+    drive = waveform(((0.4, 0.0), (0.0, 0.2)), 200)[None]
+    (orbit,) = fixed.settle({}, np.concatenate([1.7 * drive, 2.0 * drive]), [Free()])
+    np.testing.assert_array_equal(orbit.converged, [True, False])
+    assert orbit.share[1] == pytest.approx(1.766 / 2.0, abs=2e-3)
+    assert "88.3% of the drive" in fixed.explain(orbit, 1)
+    assert "softest at node 'b' with harmonic 1" in fixed.explain(orbit, 1)
+
+
 def test_a_spring_past_a_resonance_is_refused():
     tank = Trajectory(("c1 a 0", "l1 a 0"), ("a",), ("a",), period=2.0 * np.pi, steps=64)
     params = {"capacitance": np.array([1.0]), "inverse_inductance": np.array([0.5])}
