@@ -1,6 +1,7 @@
 """Any system with an energy at a temperature: its states fluctuate."""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -26,9 +27,9 @@ LEAST_ACCEPTED = 0.01
 class Thermal(AbstractSampled):
     r"""The Boltzmann states $\rho \propto e^{-(E + U)/T}$ of a system that settles without noise.
 
-    Chains start where the system settles, and move by Langevin dynamics; proposals outside of its
-    bounds are refused, so that bounded states keep their bounds. Without a random key the state is
-    where the system settles: the limit of a low temperature.
+    Chains start where the system settles, but off its bounds, and move by Langevin dynamics;
+    proposals outside of the bounds are refused, so that bounded states keep them. Without a random
+    key the state is where the system settles: the limit of a low temperature.
 
     Attributes:
         system: The system.
@@ -105,6 +106,7 @@ class Thermal(AbstractSampled):
             return [self._still(s) for s in self.system.settle(params, inputs, phases)]
         (rest,) = self.system.settle(params, inputs, [Free()])
         begin = _repeated(rest.state, self.chains)
+        begin = self._off_bounds(begin)
         if start is not None:
             begin = jax.tree.map(_rows, start.ends)
         found: list[Settled] = []
@@ -114,6 +116,23 @@ class Thermal(AbstractSampled):
             own = key if self.common_numbers else jax.random.fold_in(key, number)
             found.append(self._chains(params, inputs, phase, begin, own))
         return found
+
+    def _off_bounds(self, state: Any) -> Any:
+        """Return a state whose units at a bound have moved inside, by about one step of noise.
+
+        From a corner of its bounds, a proposal is inside only if all units move inwards at once.
+        """
+        rows, unravel = _flat(state)
+        size = math.sqrt(2.0 * self.step * self.temperature)
+        pushes = size * jnp.eye(rows.shape[1], dtype=rows.dtype)
+        moves = _flat(self.system.moving(state))[0]
+
+        def inside(push: Array) -> Array:
+            return self.system.inside(unravel(jnp.where(moves, rows + push, rows)))
+
+        above, below = (jax.lax.map(inside, sign * pushes).T for sign in (1.0, -1.0))
+        way = jnp.where(above == below, 0.0, jnp.where(above, size, -size))
+        return unravel(jnp.where(moves, rows + way, rows))
 
     def _still(self, settled: Any) -> Settled:
         """Return a settled state as its only draw."""

@@ -141,6 +141,37 @@ def test_a_chain_that_never_moves_has_not_settled():
     assert "never moved" in thermal.explain(found, 0)
 
 
+@pytest.mark.slow
+def test_many_units_at_their_bounds_move():
+    # 24 units that know nothing of each other: two thirds of them settle at a bound.
+    biases = np.linspace(-1.0, 2.0, 24)
+    network = Hopfield((Dense(24),), num_inputs=1, num_outputs=1)
+    shapes = network.parameter_shapes()
+    params = {name: np.zeros(shape) for name, shape in shapes.items()} | {"bias_1": biases}
+    thermal = Thermal(
+        system=network,
+        num_inputs=1,
+        num_outputs=1,
+        temperature=0.3,
+        chains=64,
+        draws=300,
+        burn_in=2000,
+        thinning=20,
+    )
+    settle = jax.jit(lambda key: thermal.settle(params, INPUTS[:1], [Free()], key=key)[0])
+    found = settle(jax.random.key(2))
+    assert np.asarray(found.converged).all()
+    values = np.asarray(found.state.values[0])[0].reshape(64, 300, 24)
+    assert values.min() >= 0.0 and values.max() <= 1.0
+    grid = np.linspace(0.0, 1.0, 2001)
+    density = np.exp(-(0.5 * grid**2 - biases[:, None] * grid) / 0.3)
+    means = integrate.simpson(grid * density, x=grid) / integrate.simpson(density, x=grid)
+    parts = values.mean(1)
+    error = parts.std(0, ddof=1) / 8.0
+    assert (np.abs(parts.mean(0) - means) < STANDARD_ERRORS * error).all()
+    assert error.max() < 0.02
+
+
 def test_a_table_names_the_system():
     table = {
         "kind": "langevin.Thermal",
