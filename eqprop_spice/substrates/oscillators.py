@@ -88,6 +88,10 @@ class OscillatorGraph(AbstractOscillators):
     def __post_init__(self) -> None:
         """Refuse edges that are none, and outputs that nothing reaches."""
         super().__post_init__()
+        if self.units < max(self.num_outputs, 1):
+            raise ConfigError(
+                f"units is {self.units}; the outputs alone are {max(self.num_outputs, 1)}."
+            )
         for edge in self.edges:
             if not (0 <= min(edge) < max(edge) < self.units):
                 raise ConfigError(

@@ -347,6 +347,8 @@ def test_impossible_machines_are_refused(change, words):
 def test_impossible_graphs_are_refused():
     with pytest.raises(ConfigError, match="Edge"):
         dataclasses.replace(GRAPH, edges=((0, 6),))
+    with pytest.raises(ConfigError, match="units is 1; the outputs alone are 2"):
+        dataclasses.replace(GRAPH, units=1, edges=())
     with pytest.raises(ConfigError, match="same"):
         dataclasses.replace(GRAPH, edges=((0, 1), (1, 0)))
     with pytest.raises(ConfigError, match="Oscillator 0 has no path"):
