@@ -123,13 +123,22 @@ def _drawn(draw: Callable[[], Figure], description: str, name: str) -> dict[str,
     files = {}
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        figure = _named(draw(), name)
+        figure = arranged(_named(draw(), name))
         for suffix in ("png", "svg"):
             buffer = io.BytesIO()
             metadata = {"Description": description} if description else None
             figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
             files[suffix] = buffer.getvalue()
     return files
+
+
+def arranged(figure: Figure) -> Figure:
+    """Give everything in a figure its place, once: else each file of it takes a draw to do so."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+    return figure
 
 
 def _figure() -> tuple[Figure, Axes]:

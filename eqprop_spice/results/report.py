@@ -18,7 +18,7 @@ from eqprop_spice.errors import ConfigError
 from eqprop_spice.files import read_bounded, write_atomically
 from eqprop_spice.notebook import shown
 from eqprop_spice.results.deck_schematic import drawn
-from eqprop_spice.results.plots import prediction_figure, voltage_figure
+from eqprop_spice.results.plots import arranged, prediction_figure, voltage_figure
 from eqprop_spice.results.run import Run
 
 FILE = "report.html"
@@ -243,7 +243,7 @@ def _svg(figure: Figure) -> str:
     """Return a figure as an inline image, of bounded size whatever it holds."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        arranged(figure).savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 
