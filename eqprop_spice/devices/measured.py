@@ -18,7 +18,6 @@ from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
-from scipy.interpolate import PchipInterpolator
 
 from eqprop_spice.devices.base import AbstractTwoTerminal
 from eqprop_spice.devices.diode import Shockley
@@ -85,6 +84,9 @@ class Curve:
 
         The first and the last piece are the straight lines beyond the points.
         """
+        # Imported here: every command imports this module, and few have a measured diode.
+        from scipy.interpolate import PchipInterpolator
+
         inner = PchipInterpolator(self.voltages, self.currents).c[::-1]
         width = self.voltages[-1] - self.voltages[-2]
         end = inner[:, -1]
