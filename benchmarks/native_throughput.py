@@ -61,7 +61,9 @@ def best_seconds(run: Callable[[], object], rounds: int) -> float:
     return min(times)
 
 
-def trainer_of(circuit: Circuit, engine: AbstractEngine, rule: AbstractRule, batch: int) -> Trainer:
+def trainer_of(
+    circuit: Circuit, engine: AbstractEngine, rule: AbstractRule, batch: int, *, spread: bool
+) -> Trainer:
     """Return what trains a circuit on random samples."""
     rng = np.random.default_rng(0)
     inputs = rng.uniform(-2, 2, (batch, circuit.num_inputs))
@@ -69,7 +71,7 @@ def trainer_of(circuit: Circuit, engine: AbstractEngine, rule: AbstractRule, bat
     adam = functools.partial(make_optimizer, "adam", num_steps=1000)
     parts = ResistiveNetwork(circuit, engine), rule, SquaredError(), adam, Box(1e-5, 1e-1)
     return Trainer(
-        Update(*parts, spread=engine.traceable),
+        Update(*parts, spread=spread),
         1e-6,
         Data(inputs, targets, inputs[:0], targets[:0], "regression"),
         batch_size=0,
@@ -87,7 +89,7 @@ def step_seconds(
     circuit: Circuit, engine: AbstractEngine, rule: AbstractRule, batch: int, rounds: int
 ) -> float:
     """Return the time of one training step [s]."""
-    trainer = trainer_of(circuit, engine, rule, batch)
+    trainer = trainer_of(circuit, engine, rule, batch, spread=engine.traceable)
     # The first step brings everything to where it stays.
     data = trainer.data
     state, _, _ = trainer.step(
@@ -104,7 +106,7 @@ def step_seconds(
 
 def free_seconds(circuit: Circuit, batch: int, rounds: int) -> float:
     """Return the time of a free phase [s]."""
-    trainer = trainer_of(circuit, Native(), SmallSignal(), batch)
+    trainer = trainer_of(circuit, Native(), SmallSignal(), batch, spread=True)
     params = {name: jnp.asarray(values) for name, values in random_params(circuit).items()}
     inputs = trainer.data.train_inputs
     return best_seconds(lambda: trainer.update.free(params, inputs, None).state, rounds)

@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.circuits.layouts import AbstractLayout, AbstractTwoSided
-from eqprop_spice.circuits.maps import take_columns
+from eqprop_spice.circuits.layouts import AbstractLayout, AbstractTwoSided, take_columns
 from eqprop_spice.devices.base import AbstractDevice, AbstractTwoTerminal
 
 AtNodes: TypeAlias = Iterator[

@@ -27,6 +27,18 @@ def add_at(array: Array, indices: np.ndarray, values: Array) -> Array:
     return array.at[..., indices].add(values)
 
 
+def take_columns(matrix: Array, columns: np.ndarray) -> Array:
+    """Return columns of a matrix; of JAX's, slices where they run in a few stretches."""
+    if isinstance(matrix, np.ndarray):
+        return matrix[:, columns]
+    breaks = np.flatnonzero(np.diff(columns) != 1) + 1
+    if len(breaks) > len(columns) // 8:
+        return matrix[:, columns]
+    stretches = np.split(columns, breaks)
+    parts = [matrix[:, int(s[0]) : int(s[-1]) + 1] for s in stretches if len(s)]
+    return parts[0] if len(parts) == 1 else matrix.__array_namespace__().concatenate(parts, axis=1)
+
+
 FEW_PRODUCTS = 8
 """Up to so many outer products are written out for XLA, which fuses them with what becomes of their
 sum; the general matrix product of a minibatch of 4 takes more time than the fused loop."""
@@ -150,8 +162,8 @@ class Product(AbstractTwoSided):
         reading and writing the result is what takes the time.
         """
         xp = mean.__array_namespace__()
-        a, b = mean[:, self.first], mean[:, self.second]
-        da, db = change[:, self.first], change[:, self.second]
+        a, b = take_columns(mean, self.first), take_columns(mean, self.second)
+        da, db = take_columns(change, self.first), take_columns(change, self.second)
         left = [a, xp.ones((1, a.shape[1]))]
         right = [-db, (b * db).sum(0)[None, :]]
         if still is None or not still[self.first].all():

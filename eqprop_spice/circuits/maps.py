@@ -34,18 +34,6 @@ def set_at(array: Array, indices: np.ndarray, values: Array) -> Array:
     return array.at[:, indices].set(values)
 
 
-def take_columns(matrix: Array, columns: np.ndarray) -> Array:
-    """Return columns of a matrix; of JAX's, slices where they run in a few stretches."""
-    if isinstance(matrix, np.ndarray):
-        return matrix[:, columns]
-    breaks = np.flatnonzero(np.diff(columns) != 1) + 1
-    if len(breaks) > len(columns) // 8:
-        return matrix[:, columns]
-    stretches = np.split(columns, breaks)
-    parts = [matrix[:, int(s[0]) : int(s[-1]) + 1] for s in stretches if len(s)]
-    return parts[0] if len(parts) == 1 else matrix.__array_namespace__().concatenate(parts, axis=1)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class NodeMap:
     """A matrix `node free` that holds 1 for every free node, and a factor for every follower.

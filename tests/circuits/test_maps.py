@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from eqprop_spice.circuits.maps import NodeMap, sum_at, take_columns
+from eqprop_spice.circuits.layouts import take_columns
+from eqprop_spice.circuits.maps import NodeMap, sum_at
 
 ROUNDING = 1e-15
 """Relative; each result is a sum of three products or fewer."""

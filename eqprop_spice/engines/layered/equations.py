@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eqprop_spice.arrays import Array
-from eqprop_spice.circuits.maps import take_columns
+from eqprop_spice.circuits.layouts import take_columns
 from eqprop_spice.engines.layered.chain import Chain, Coupling
 
 Blocks: TypeAlias = tuple[Array, ...]

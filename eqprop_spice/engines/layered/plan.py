@@ -24,7 +24,8 @@ from jax.core import Tracer
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.circuits.maps import NodeMap, take_columns
+from eqprop_spice.circuits.layouts import take_columns
+from eqprop_spice.circuits.maps import NodeMap
 from eqprop_spice.engines.layered.chain import Chain
 from eqprop_spice.engines.layered.descent import Descent
 from eqprop_spice.engines.layered.equations import (
