@@ -47,6 +47,16 @@ class Volts:
             )
         if not (math.isfinite(self.scale) and self.scale > 0):
             raise ConfigError(f"scale is {self.scale} V; it must be positive and finite.")
+        if not (math.isfinite(self.target_scale) and self.target_scale >= 0):
+            raise ConfigError(
+                f"target_scale is {self.target_scale} V; it must be finite, and positive or 0."
+            )
+        on, off = self.target_on, self.target_off
+        if not (math.isfinite(on) and math.isfinite(off) and on > off):
+            raise ConfigError(
+                f"target_on is {on} V and target_off {off} V; both must be finite, and the right "
+                "class is the output with the highest voltage."
+            )
 
 
 def samples(

@@ -67,7 +67,10 @@ def table_of(component: Any) -> dict[str, Any]:
         ConfigError: If a field is of a type that TOML has no word for.
     """
     if not dataclasses.is_dataclass(component) or isinstance(component, type):
-        raise ConfigError(f"{component!r} is no component: an object of a frozen dataclass.")
+        raise ConfigError(
+            f"{component!r} is no component; one is an object of a frozen dataclass, such as "
+            "SmallSignal() or SquaredError()."
+        )
     fields = {f.name: getattr(component, f.name) for f in dataclasses.fields(component) if f.init}
     said = {name: _said(value, name, component) for name, value in fields.items()}
     return {"kind": kind_of(type(component)), **{k: v for k, v in said.items() if v is not None}}

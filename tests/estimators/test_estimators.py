@@ -146,6 +146,7 @@ def test_own_layers_and_callbacks(flowers):
         ({"standardize": "rows"}, "standardize"),
         ({"epochs": 0}, "epochs"),
         ({"layers": ["dense"]}, "is no layer"),
+        ({"rule": "ep"}, "'ep' is no component; one is an object"),
     ],
 )
 def test_wrong_settings_are_named_when_fit_is_called(unchecked, flowers, settings, words):
