@@ -26,6 +26,9 @@ a logarithmic axis."""
 LARGEST_SHARE = 1e3
 """Where they end: a share is infinite where nothing of the gradient is left."""
 
+SMALLEST_POWER = 1e-3
+"""Share of the largest power up to which the axis of powers is linear."""
+
 SHOWN = {"as configured": "C3", "C-EP": "C0", "small signal": "C2"}
 
 
@@ -160,7 +163,7 @@ def power_figure(found: Audit) -> Figure:
         heights = [values.powers[c] for c in classes]
         bars.bar(positions + 0.4 * i, heights, 0.4, label=phase)
     bars.set_xticks(positions + 0.2, classes, rotation=30, ha="right", fontsize="small")
-    bars.set_yscale("symlog", linthresh=1e-3 * max(abs(v) for v in free.powers.values()))
+    _signed_log(bars, max(abs(v) for v in free.powers.values()))
     bars.axhline(0.0, color="0.5", linewidth=0.8)
     bars.set(ylabel="absorbed power [W]")
     bars.legend(fontsize="small")
@@ -171,6 +174,17 @@ def power_figure(found: Audit) -> Figure:
     power.set(xlabel=r"$\Delta V^2$ [V²]", ylabel="slope of the dissipated power [W/S]")
     figure.suptitle(found.case.name, fontsize="medium")
     return figure
+
+
+def _signed_log(ax: Axes, largest: float) -> None:
+    """Let an axis be logarithmic on both sides of zero, without ticks too near to that."""
+    around = SMALLEST_POWER * largest
+    ax.set_yscale("symlog", linthresh=around)
+    low, high = ax.get_ylim()
+    decades = 10.0 ** np.arange(np.ceil(np.log10(around)), np.floor(np.log10(largest)) + 1)
+    ticks = np.concatenate([-decades[::-1], [0.0], decades])
+    ax.minorticks_off()
+    ax.set_yticks(ticks[(ticks >= low) & (ticks <= high)])
 
 
 def _slopes(ax: Axes, values: PhaseVariation, slopes, expected) -> None:

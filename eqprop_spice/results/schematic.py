@@ -18,9 +18,12 @@ from eqprop_spice.errors import ConfigError
 FEW, FIRST, LAST = 4, 2, 1
 """Nodes of a column that are drawn: all of a few, else some at its beginning and at its end."""
 
-NEAR = 0.4
+NEAR = 0.42
 """Where along a line its symbol ends. Its middle lies at a fifth of the line: there the lines of
 one node have parted, and those of other nodes cross farther to the right."""
+
+SMALL = 0.6
+"""Size of symbols relative to schemdraw's: those of neighboring lines have to lie apart."""
 
 COLUMN, ROW = 6.5, 2.6
 """Distances of nodes in a drawing, in lengths of schemdraw."""
@@ -174,7 +177,7 @@ class _Drawn:
         if one in places and two in places:
             start, stop = np.array(places[one]), np.array(places[two])
             bend = tuple(start + NEAR * (stop - start))
-            self.drawing.add(element(lw=width).at(places[one]).to(bend))
+            self.drawing.add(element(lw=width).at(places[one]).to(bend).scale(SMALL))
             self.drawing.add(elements.Line(lw=width).at(bend).to(places[two]))
             return
         held = two if one in places else one
@@ -187,7 +190,7 @@ class _Drawn:
         # The upper diode to the right of its node, the lower to the left.
         end = x + (0.8 if held == two else -0.8), y - 0.75 * ROW
         start, stop = ((x, y), end) if held == two else (end, (x, y))
-        self.drawing.add(element(lw=width).at(start).to(stop).scale(0.6))
+        self.drawing.add(element(lw=width).at(start).to(stop).scale(SMALL))
         if held == 0:
             self.drawing.add(elements.Ground().at(end))
         else:

@@ -3,9 +3,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from eqprop_spice.audit.budget import STAGES, Budget
-from eqprop_spice.audit.figures import budget_figure
+from eqprop_spice.audit.figures import _signed_log, budget_figure
 
 
 @pytest.mark.parametrize("large", [(), ("finite nudge", "not reciprocal"), STAGES])
@@ -32,3 +33,11 @@ def test_an_infinite_share_ends_at_the_top():
     (axes,) = budget_figure(found).axes
     assert [text.get_text() for text in axes.texts] == ["above 1000"]
     assert axes.get_ylim()[1] < 1e5
+
+
+def test_ticks_of_powers_lie_apart():
+    axes = Figure().subplots()
+    axes.bar([0, 1], [0.3, -0.02])
+    _signed_log(axes, 0.3)
+    ticks = axes.get_yticks().tolist()
+    assert ticks == pytest.approx([-1e-2, -1e-3, 0.0, 1e-3, 1e-2, 1e-1])
