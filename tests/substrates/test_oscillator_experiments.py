@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eqprop_spice.errors import ConfigError
+from eqprop_spice.errors import ConfigError, ConvergenceError
 from eqprop_spice.experiment.experiment import Experiment
 from eqprop_spice.phases import Free
 from eqprop_spice.results.run import train
@@ -67,3 +67,13 @@ def test_the_netlist_of_a_run_has_the_operating_point_of_its_network(finished):
 def test_there_is_no_second_solver(finished):
     with pytest.raises(ConfigError, match="second solver"):
         verify(finished, num_samples=1)
+
+
+@pytest.mark.slow
+def test_a_nudge_that_leaves_no_minimum_is_named():
+    experiment = Experiment.load(DIGITS, ["rule.beta=50.0"])
+    state = experiment.trainer.init(experiment.initial_params())
+    with pytest.raises(
+        ConvergenceError, match="settles free, but not nudged: lower the rule's beta"
+    ):
+        experiment.trainer.epoch(state)
