@@ -41,6 +41,6 @@ def with_unit(name: str, value: Any, digits: int = 6) -> str:
     return f"{value:.{digits}g} {RESULT_UNITS.get(name, '')}".rstrip()
 
 
-def shown(name: str, value: Any) -> str:
+def shown(name: str, value: Any, digits: int = 6) -> str:
     """Return a figure with its unit as HTML."""
-    return html.escape(with_unit(name, value)).replace("V^2", "V²")
+    return html.escape(with_unit(name, value, digits)).replace("V^2", "V²")

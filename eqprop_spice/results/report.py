@@ -33,6 +33,9 @@ MOST_FIGURE_BYTES = 20_000_000
 MOST_ROWS = 200
 """Rows of a table; a sweep may have thousands."""
 
+ROW_DIGITS = 4
+"""Digits of the numbers in it."""
+
 CURVES = {
     "loss": ("training loss", "V²"),
     "test_loss": ("test loss", "V²"),
@@ -149,8 +152,10 @@ def write_summary(
     """
     plain = {k: v for k, v in result.items() if not isinstance(v, list | dict)}
     rows = [_rows(v) for v in result.values() if isinstance(v, list) and v]
-    parts = [_section("Result", _table(plain), *rows)]
+    parts = [_section("Result", _table(plain))]
     parts += [_section(path.stem.capitalize(), _embedded(path)) for path in figures]
+    # Below the figures: a sweep may have hundreds.
+    parts += [_section("Table", *rows)] if rows else []
     parts.append(_section("Experiment", f"<pre>{html.escape(toml)}</pre>"))
     write_atomically(folder / FILE, _whole(title, "", parts).encode())
     return folder / FILE
@@ -161,7 +166,9 @@ def _rows(rows: list[dict[str, Any]]) -> str:
     names = [k for k, v in rows[0].items() if not isinstance(v, list | dict)]
     head = "".join(f"<th>{html.escape(str(name))}</th>" for name in names)
     body = "".join(
-        "<tr>" + "".join(f"<td>{shown(str(n), row.get(n))}</td>" for n in names) + "</tr>"
+        "<tr>"
+        + "".join(f"<td>{shown(str(n), row.get(n), ROW_DIGITS)}</td>" for n in names)
+        + "</tr>"
         for row in rows[:MOST_ROWS]
     )
     return f"<table><tr>{head}</tr>{body}</table>"

@@ -82,6 +82,8 @@ def test_the_page_of_a_sweep_holds_its_rows_and_figures(tmp_path):
     text = path.read_text()
     assert "a&lt;b" in text and text.count("<tr>") == 1 + 1 + MOST_ROWS
     assert "<svg" in text and not LOADS.search(text)
+    # Many rows lie below the figures.
+    assert text.index("<svg") < text.index("<td>1</td>")
 
 
 @pytest.mark.parametrize(("name", "resistors"), [("xor", 3 * 3 + 3 * 2), ("digits", 3 * 3 * 2)])
