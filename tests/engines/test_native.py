@@ -70,13 +70,6 @@ def phases_of(layered: Layered, count: int, strength: float = 1e-3):
     return [Free(), Force(strength * targets), Spring(strength, targets), Spring(-1e-5, targets)]
 
 
-@pytest.fixture(autouse=True)
-def forget_compiled_functions():
-    """Drop what XLA compiled: hundreds of small programs exhaust a process's memory maps."""
-    yield
-    jax.clear_caches()
-
-
 @pytest.mark.parametrize(
     ("hidden", "diode", "kind"),
     [
