@@ -35,7 +35,7 @@ from eqprop_spice.experiment.lines import Origin
 from eqprop_spice.experiment.overrides import assign, override
 from eqprop_spice.experiment.points import with_points
 from eqprop_spice.experiment.reach import check_reach
-from eqprop_spice.experiment.shipped import path_of
+from eqprop_spice.experiment.shipped import path_of, shipped
 from eqprop_spice.experiment.source import check_values, parse_toml, read_text
 from eqprop_spice.experiment.tables import ExperimentTable
 from eqprop_spice.files import write_named
@@ -83,6 +83,19 @@ def _has_ngspice() -> bool:
         return bool(library_path())
     except NetlistError:
         return False
+
+
+def _hint(path: Path) -> str:
+    """Return what may have been meant by a file that is missing."""
+    files = {p.stem: p for p in path.parent.glob("*.toml")}
+    if near := difflib.get_close_matches(path.stem, files, n=1):
+        return f"Did you mean '{files[near[0]]}'?"
+    if not path.suffix:
+        near = difflib.get_close_matches(str(path), [one.name for one in shipped()], n=1)
+        meant = f" Did you mean '{near[0]}'?" if near else " `eqprop-spice list` names them."
+        return f"No experiment of that name comes with the package.{meant}"
+    listed = ", ".join(sorted(p.name for p in files.values())[:MOST_LISTED])
+    return f"Its folder has {listed}." if files else "Its folder has no TOML file."
 
 
 def _locate(content: dict[str, Any], folder: Path | None) -> None:
@@ -140,14 +153,7 @@ class Experiment:
         try:
             text = read_text(path)
         except FileNotFoundError:
-            files = {p.stem: p for p in path.parent.glob("*.toml")}
-            near = difflib.get_close_matches(path.stem, files, n=1)
-            listed = ", ".join(sorted(p.name for p in files.values())[:MOST_LISTED])
-            if near:
-                hint = f"Did you mean '{files[near[0]]}'?"
-            else:
-                hint = f"Its folder has {listed}." if files else "Its folder has no TOML file."
-            raise ConfigError(f"There is no file {path}. {hint}") from None
+            raise ConfigError(f"There is no file {path}. {_hint(path)}") from None
         return cls.parse(
             text,
             source=str(path),

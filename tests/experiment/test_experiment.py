@@ -371,6 +371,16 @@ def test_a_missing_file_names_the_nearest(tmp_path):
         Experiment.load(tmp_path / "nowhere" / "xor.toml")
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("xorr", "Did you mean 'xor'"), ("kiraz/mapp", "'kiraz/map'"), ("zzzz", "list` names them")],
+)
+def test_a_name_that_is_none_gets_the_nearest_of_the_package(name, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"no file {name}. No experiment .*{words}"):
+        Experiment.load(name)
+
+
 def test_what_is_no_text_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="is no file but a folder"):
         Experiment.load(tmp_path)
