@@ -30,18 +30,28 @@ class _Waveforms(AbstractDataset):
     Attributes:
         drives: Harmonics of the current of every sample [A].
         steps: Time steps of a period, those of the substrate.
+        ends: For every sample what the substrate's boundary takes besides: fluxes of all nodes at
+            the beginning and at the end, or fluxes and charges at the beginning.
     """
 
     drives: tuple[Harmonics, ...]
     steps: int = 200
+    ends: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse waveforms of no samples or steps."""
         if not self.drives or self.steps < 1:
             raise ConfigError("drives needs the harmonics of a sample at least, and steps a step.")
+        if self.ends and {len(row) for row in self.ends} != {len(self.ends[0])}:
+            raise ConfigError("ends must have as many values for one sample as for another.")
+        if self.ends and len(self.ends) != len(self.drives):
+            raise ConfigError(
+                f"ends has {len(self.ends)} samples, but drives has {len(self.drives)}."
+            )
 
-    def _inputs(self) -> Float[np.ndarray, "sample step"]:
-        return np.stack([waveform(harmonics, self.steps) for harmonics in self.drives])
+    def _inputs(self) -> Float[np.ndarray, "sample input"]:
+        waves = np.stack([waveform(harmonics, self.steps) for harmonics in self.drives])
+        return np.concatenate([waves, np.array(self.ends)], axis=1) if self.ends else waves
 
 
 def _data(inputs: np.ndarray, targets: np.ndarray) -> Data:
@@ -70,19 +80,21 @@ class Waveforms(_Waveforms):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Teacher(_Waveforms):
-    """Currents, and the periodic fluxes of a flux network of given values.
+    """Currents, and the fluxes that they lead to in a flux network of given values.
 
     Attributes:
         elements: Its cards, all with their values.
         node: The node that is driven.
         output_nodes: The nodes whose fluxes are the targets.
         period: The period [s].
+        boundary: What fixes its trajectories, that of the substrate.
     """
 
     elements: tuple[str, ...]
     node: str
     output_nodes: tuple[str, ...]
     period: float = 10.0
+    boundary: str = "periodic"
 
     def load(self) -> Data:
         """Return the waveforms.
@@ -91,11 +103,12 @@ class Teacher(_Waveforms):
             ConfigError: If an element has no value, or a trajectory is not found.
         """
         teacher = Trajectory(
-            self.elements, self.output_nodes, (self.node,), self.period, self.steps
+            self.elements, self.output_nodes, (self.node,), self.period, self.steps, self.boundary
         )
         if teacher.parameter_shapes():
             raise ConfigError("elements of a teacher need values, such as 'c1 a 0 1.5'.")
         inputs = self._inputs()
+        teacher.sized(inputs.shape[1], self.steps * len(self.output_nodes))
         (orbit,) = teacher.settle({}, inputs, [Free()])
         for i, found in enumerate(np.asarray(orbit.converged)):
             if not found:

@@ -219,6 +219,21 @@ def test_a_teacher_needs_values():
         Teacher(elements=("c1 a 0", "l1 a 0"), node="a", output_nodes=("a",), drives=((),)).load()
 
 
+def test_initial_values_come_from_the_data():
+    cards = ("c1 a 0 0.8", "c2 b 0 1.5", "j1 a 0 1.4", "j2 b 0 0.5", "l1 a b 0.9")
+    given = {"elements": cards, "node": "a", "output_nodes": ("b",), "drives": (((0.2, 0.0),),)}
+    ends, still = ((0.1, 0.2, 0.3, 0.4),), {"boundary": "initial", "steps": 20, "period": 1.0}
+    data = Teacher(**given, **still, ends=ends).load()
+    np.testing.assert_array_equal(data.train_inputs[:, 20:], ends)
+    assert abs(data.train_targets[0, 0] - 0.2) < 0.05
+    with pytest.raises(ConfigError, match="20 inputs"):
+        Teacher(**given, **still).load()
+    with pytest.raises(ConfigError, match="2 samples"):
+        Teacher(**given, **still, ends=ends * 2)
+    with pytest.raises(ConfigError, match="as many values"):
+        Teacher(**given, **still, ends=(*ends, (0.0,)))
+
+
 def test_the_mean_squared_error_is_that_of_a_period():
     cost, outputs = MeanSquaredError(), np.array([[1.0, 2.0]])
     targets = np.zeros((1, 2))
