@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # ldconfig is outside an ordinary user's path on Debian.
 export PATH := $(PATH):/usr/sbin:/sbin
+# The tests start hundreds of processes: Python compiles what they import once.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-fast check site system clean
 

@@ -32,12 +32,15 @@ def decks(draw) -> Deck:
     elements = []
     for i in range(draw(st.integers(1, 8))):
         letter = draw(st.sampled_from("rvicledb"))
-        count = 4 if letter in "eb" else 2
+        places = [draw(some_node) for _ in range(4 if letter == "e" else 2)]
+        if letter == "b":
+            # A sine of nothing is none that is read.
+            places += draw(st.lists(some_node, min_size=2, max_size=2, unique=True))
         given_parameters = {"d": {"area": draw(st.floats(0.1, 9))}, "b": {"rate": draw(numbers)}}
         elements.append(
             Element(
                 f"{letter}{i}",
-                tuple(draw(some_node) for _ in range(count)),
+                tuple(places),
                 1.0 if letter == "d" else draw(numbers),
                 model=model.name if letter == "d" else None,
                 parameters=frozen(given_parameters.get(letter, {})),
