@@ -33,12 +33,16 @@ from eqprop_spice.rules.base import AbstractRule
 from eqprop_spice.rules.equilibrium_propagation import EquilibriumPropagation
 from eqprop_spice.rules.small_signal import SmallSignal
 from eqprop_spice.substrates.resistive import ResistiveNetwork
+from eqprop_spice.training.cores import most_cores
 from eqprop_spice.training.optimizers import make_optimizer
-from eqprop_spice.training.trainer import Trainer
+from eqprop_spice.training.trainer import Trainer, TrainingState
 from eqprop_spice.training.update import Update
 
 BATCH = 256
 ROUNDS = 12
+
+EPOCH = 2048
+"""Samples of an epoch that is timed as a whole."""
 
 
 def deep_network(hidden: tuple[int, ...]) -> Circuit:
@@ -62,19 +66,25 @@ def best_seconds(run: Callable[[], object], rounds: int) -> float:
 
 
 def trainer_of(
-    circuit: Circuit, engine: AbstractEngine, rule: AbstractRule, batch: int, *, spread: bool
+    circuit: Circuit,
+    engine: AbstractEngine,
+    rule: AbstractRule,
+    batch: int,
+    *,
+    spread: bool,
+    samples: int | None = None,
 ) -> Trainer:
-    """Return what trains a circuit on random samples."""
+    """Return what trains a circuit on random samples; one minibatch unless there are more."""
     rng = np.random.default_rng(0)
-    inputs = rng.uniform(-2, 2, (batch, circuit.num_inputs))
-    targets = rng.uniform(-1, 1, (batch, circuit.num_outputs))
+    inputs = rng.uniform(-2, 2, (samples or batch, circuit.num_inputs))
+    targets = rng.uniform(-1, 1, (samples or batch, circuit.num_outputs))
     adam = functools.partial(make_optimizer, "adam", num_steps=1000)
     parts = ResistiveNetwork(circuit, engine), rule, SquaredError(), adam, Box(1e-5, 1e-1)
     return Trainer(
         Update(*parts, spread=spread),
         1e-6,
         Data(inputs, targets, inputs[:0], targets[:0], "regression"),
-        batch_size=0,
+        batch_size=batch,
         seed=0,
     )
 
@@ -102,6 +112,21 @@ def step_seconds(
         return after.params
 
     return best_seconds(run, rounds)
+
+
+def epoch_rates(circuit: Circuit, rule: AbstractRule, batch: int, rounds: int) -> list[float]:
+    """Return the samples per second of whole epochs, not shared and shared, measured in turn."""
+    found: list[tuple[Trainer, TrainingState, list[float]]] = []
+    for spread in (False, True):
+        trainer = trainer_of(circuit, Native(), rule, batch, spread=spread, samples=EPOCH)
+        state, _ = trainer.epoch(trainer.init(random_params(circuit)))
+        found.append((trainer, state, []))
+    for _ in range(rounds):
+        for trainer, state, times in found:
+            started = time.perf_counter()
+            jax.block_until_ready(trainer.epoch(state)[0].params)
+            times.append(time.perf_counter() - started)
+    return [EPOCH / min(times) for _, _, times in found]
 
 
 def free_seconds(circuit: Circuit, batch: int, rounds: int) -> float:
@@ -153,8 +178,14 @@ def main() -> None:
     print(f"  naive numpy       {naive:10,.1f} free phases/s (native is {native / naive:,.0f}x)")
     deep = BATCH / step_seconds(deep_network((512, 512)), Native(), rule, BATCH, 4)
     print(f"785-512-512-20, batch {BATCH}: native {deep:,.0f} samples/s")
-    few = 64 / step_seconds(small, Native(), rule, 64, 4 * ROUNDS)
-    print(f"785-100-20, batch 64: native {few:,.0f} samples/s")
+    for hidden in ((100,), (512,)):
+        circuit = deep_network(hidden)
+        for batch in (64, BATCH):
+            one, all_cores = epoch_rates(circuit, rule, batch, 5)
+            print(
+                f"epochs of 785-{hidden[0]}-20, batch {batch}: {one:,.0f} samples/s not shared, "
+                f"{all_cores:,.0f} by {most_cores()} cores"
+            )
     free = BATCH / free_seconds(small, BATCH, ROUNDS)
     print(f"785-100-20: native, free phase alone {free:,.0f} samples/s")
     rng = np.random.default_rng(0)
