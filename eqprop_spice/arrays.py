@@ -74,8 +74,8 @@ keep_compiled()
 CORES_VARIABLE = "EQPROP_CORES"
 """Environment variable: how many cores share the samples of a large minibatch."""
 
-MAX_CORES = 8
-"""More would spend their time on averaging gradients."""
+MAX_CORES = 4
+"""More were not measured; they would spend much of their time on averaging gradients."""
 
 
 def chosen_cores() -> int:
