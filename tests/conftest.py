@@ -60,8 +60,8 @@ settings.load_profile("deterministic")
 def pytest_collection_finish() -> None:
     """Leave what is imported by now, which stays, out of all searches for garbage.
 
-    Tracing a program makes a great many objects that live for a moment, and a search after every
-    700 of them took a tenth of the time.
+    Tracing a program makes a great many objects that live for a moment; after every 700 of them,
+    Python would search.
     """
     gc.collect()
     gc.freeze()

@@ -16,7 +16,7 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
@@ -305,3 +305,24 @@ class Session:
     def vector_names(self, data) -> list[str]:
         """Return the names of a point's vectors, in the order of its values."""
         return [self._ffi.string(data.vecsa[i].name).decode() for i in range(data.veccount)]
+
+
+def vectors_of(text: str, names: Sequence[str]) -> list[Float[np.ndarray, " point"]]:
+    """Run the analysis of a netlist, and return some of its vectors.
+
+    Raises:
+        NetlistError: If one is missing, as where the analysis came to nothing.
+    """
+
+    def work(session: Session) -> list[Any]:
+        session.load(text.splitlines())
+        session.command("run")
+        found = [session.vector(name) for name in names]
+        session.unload()
+        return found
+
+    found = Session.do(work)
+    for name, vector in zip(names, found, strict=True):
+        if vector is None:
+            raise NetlistError(f"ngspice did not return the vector '{name}' of an analysis.")
+    return found

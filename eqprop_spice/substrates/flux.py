@@ -12,7 +12,7 @@ from eqprop_spice.arrays import Array
 from eqprop_spice.errors import ConfigError
 from eqprop_spice.phases import AbstractPhase
 from eqprop_spice.settled import Settled
-from eqprop_spice.spice.session import Session
+from eqprop_spice.spice.session import vectors_of
 from eqprop_spice.spice.writer import number
 from eqprop_spice.substrates.base import AbstractSubstrate, Params
 from eqprop_spice.substrates.gaussian import check_edges, laplacian
@@ -185,14 +185,5 @@ def flux_netlist(
 
 def sampled_fluxes(text: str, count: int) -> tuple[Any, Float[np.ndarray, "node point"]]:
     """Return times and fluxes that ngspice's transient of `flux_netlist` ran through."""
-
-    def work(session: Session) -> list[Any]:
-        session.load(text.splitlines())
-        session.command("run")
-        found = [session.vector(name) for name in ("time", *(f"f{k}" for k in range(count)))]
-        session.unload()
-        return found
-
-    times, *fluxes = Session.do(work)
-    assert times is not None, "a transient has times"
+    times, *fluxes = vectors_of(text, ["time", *(f"f{k}" for k in range(count))])
     return times, np.array(fluxes)

@@ -9,16 +9,15 @@ its conductance, and samples stored energy, not co-content.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from eqprop_spice.arrays import Array
 from eqprop_spice.circuits.circuit import Circuit
-from eqprop_spice.errors import ConfigError, NetlistError
+from eqprop_spice.errors import ConfigError
 from eqprop_spice.phases import AbstractPhase
-from eqprop_spice.spice.session import Session
+from eqprop_spice.spice.session import vectors_of
 from eqprop_spice.spice.writer import circuit_cards, number
 
 OPTIONS = ".options reltol=1e-4 abstol=1e-12 vntol=1e-7 gmin=1e-12 method=trap temp=27"
@@ -93,15 +92,5 @@ def sampled_voltages(
     text: str, names: Sequence[str]
 ) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, "node point"]]:
     """Return times [s] and voltages [V] that a transient of `transient_netlist` ran through."""
-
-    def work(session: Session) -> list[Any]:
-        session.load(text.splitlines())
-        session.command("run")
-        found = [session.vector(name) for name in ("time", *names)]
-        session.unload()
-        return found
-
-    times, *voltages = Session.do(work)
-    if times is None:
-        raise NetlistError("ngspice did not return the times of a transient.")
+    times, *voltages = vectors_of(text, ["time", *names])
     return times, np.array(voltages)

@@ -16,7 +16,7 @@ from eqprop_spice.hopfield.edges import DenseEdge
 from eqprop_spice.hopfield.graph import Graph, bias_name
 from eqprop_spice.phases import AbstractPhase
 from eqprop_spice.sampling.spiking import THRESHOLD, Comparator
-from eqprop_spice.spice.session import Session
+from eqprop_spice.spice.session import vectors_of
 from eqprop_spice.spice.writer import number
 from eqprop_spice.substrates.base import Params
 
@@ -191,17 +191,9 @@ class Recorded:
 
 def recorded(text: str, circuit: ComparatorCircuit, periods: int) -> Recorded:
     """Run a netlist of `spiking_netlist` in ngspice."""
-
-    def work(session: Session) -> list:
-        session.load(text.splitlines())
-        session.command("run")
-        names = ["time", *(f"{kind}{name}" for kind in "tsz" for name in circuit.units)]
-        found = [session.vector(name) for name in names]
-        session.unload()
-        return found
-
-    times, *columns = Session.do(work)
-    if times is None or times[-1] < PERIOD * (periods - 0.5):
+    names = [f"{kind}{name}" for kind in "tsz" for name in circuit.units]
+    times, *columns = vectors_of(text, ["time", *names])
+    if times[-1] < PERIOD * (periods - 0.5):
         raise NetlistError(f"ngspice did not run through {periods} periods.")
     closed = PERIOD * (np.arange(periods - 1) + LATCHED)
     # Spikes still fall or rise where the latch closes: what they are is read in the middle.

@@ -202,7 +202,7 @@ def _trainer(experiment: Experiment, rate: Any, beta: Any, seed: Any) -> Trainer
     trainer = experiment.trainer
     # Part of a larger program, which is compiled as a whole.
     rule = experiment.rule.nudged_by(beta)
-    update = dataclasses.replace(trainer.update, rule=rule, quick=False)
+    update = dataclasses.replace(trainer.update, rule=rule, quick=False, spread=False)
     return dataclasses.replace(trainer, update=update, learning_rate=rate, seed=seed)
 
 

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -40,7 +39,8 @@ SHARED = P()
 @functools.cache
 def most_cores() -> int:
     """Return how many cores share the samples of a large minibatch at most."""
-    return len(jax.devices()) if jax.default_backend() == "cpu" and knows(PATIENCE) else 1
+    count = len(jax.devices()) if jax.default_backend() == "cpu" else 1
+    return count if count > 1 and knows(PATIENCE) else 1
 
 
 def num_cores(num_samples: int) -> int:
@@ -71,6 +71,8 @@ def gradient_of_all(estimate: Estimate) -> dict[str, Any]:
 def spread(function: Callable, taken: tuple[P, ...], given: Any, *, place: int) -> Callable:
     """Return a compiled function that spreads the samples of its arguments over the cores.
 
+    It is no part of another program.
+
     Args:
         function: What each core does, with a meeting and the arguments.
         taken: What of each argument a core gets: `SAMPLES`, `BATCHES` or `SHARED`.
@@ -94,8 +96,7 @@ def spread(function: Callable, taken: tuple[P, ...], given: Any, *, place: int) 
         return jax.jit(shares, compiler_options=PATIENCE), places
 
     def call(*arguments: Any) -> Any:
-        inside = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arguments))
-        count = 1 if inside else num_cores(arguments[place].shape[axis])
+        count = num_cores(arguments[place].shape[axis])
         if count == 1:
             return alone(*arguments)
         program, places = together(count)

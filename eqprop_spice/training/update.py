@@ -114,10 +114,8 @@ class Update:
     @functools.cached_property
     def step(self):
         """Estimate and follow; one compiled function where the substrate allows it."""
-        taken = (SHARED, SHARED, SHARED, SAMPLES, SAMPLES, SHARED, SHARED)
-        return self._compiled(
-            self._step, taken, (SHARED, SHARED, SHARED, SAMPLES, SAMPLES), place=3
-        )
+        given = (SHARED, SHARED, SHARED, SAMPLES, SAMPLES)
+        return self._compiled(self._step, (*given, SHARED, SHARED), given, place=3)
 
     @functools.cached_property
     def steps(self):
@@ -125,10 +123,8 @@ class Update:
 
         The count is not compiled in, so that the remainder of an epoch needs no program of its own.
         """
-        taken = (SHARED, SHARED, SHARED, BATCHES, BATCHES, SHARED, SHARED, SHARED)
-        return self._compiled(
-            self._steps, taken, (SHARED, SHARED, SHARED, BATCHES, BATCHES), place=3
-        )
+        given = (SHARED, SHARED, SHARED, BATCHES, BATCHES)
+        return self._compiled(self._steps, (*given, SHARED, SHARED, SHARED), given, place=3)
 
     @functools.cached_property
     def free(self):
